@@ -1,0 +1,85 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Settings of every Swift module. Exclusivity is proved by structure on the hot path (noncopyable structs in slabs), so
+// release builds leave the dynamic check out (about 350 instructions a request); debug builds and tests keep it.
+let settings: [SwiftSetting] = [
+    .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
+]
+
+/// A module of the map in Sources/README.md. `imports` may name lower levels only.
+func module(_ name: String, imports: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: imports, swiftSettings: settings)
+}
+
+func tests(of name: String, imports: [Target.Dependency] = []) -> Target {
+    .testTarget(name: "\(name)Tests", dependencies: [.byName(name: name)] + imports)
+}
+
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+
+let package = Package(
+    name: "martlet",
+    products: [.executable(name: "martlet", targets: ["martlet"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    ],
+    targets: [
+        // Level 0: the C side.
+        .target(name: "CLinux"),
+        .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+        // Level 1
+        module("Primitives"),
+        // Level 2: pure
+        module("HTTP", imports: ["Primitives"]),
+        module("HTTP1", imports: ["HTTP", "Primitives"]),
+        module("Routing", imports: ["Primitives"]),
+        module("Balancing", imports: ["Primitives"]),
+        module("Admission", imports: ["Balancing", "Primitives"]),
+        module("Scaling", imports: ["Primitives"]),
+        module("Telemetry", imports: ["HTTP", "Primitives"]),
+        // Level 3: pure
+        module("Knative", imports: ["CYAML", "Scaling", "Primitives"]),
+        // Level 3: edge
+        module("EventLoop", imports: ["CLinux", "Primitives"]),
+        // Level 4: edge
+        module(
+            "DataPlane",
+            imports: ["EventLoop", "HTTP", "HTTP1", "Routing", "Balancing", "Admission", "Telemetry", "Primitives"]),
+        // Level 5: edge
+        module(
+            "ControlPlane",
+            imports: [
+                "DataPlane", "EventLoop", "Knative", "Scaling", "Routing", "Balancing", "Admission", "Telemetry",
+                "Primitives", logging,
+            ]),
+        module("LocalPlatform", imports: ["EventLoop", "Primitives", logging]),
+        // Level 6: compositions
+        module(
+            "Roles",
+            imports: [
+                "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "Knative", "Scaling", "Balancing",
+                "Admission", "Telemetry", "Primitives", logging,
+            ]),
+        // Level 7
+        .executableTarget(
+            name: "martlet", dependencies: ["Roles", "Knative", argumentParser], swiftSettings: settings),
+        // Tests only
+        module("Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
+        tests(of: "Primitives"),
+        tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
+        tests(of: "Routing", imports: ["Primitives"]),
+        tests(of: "Admission", imports: ["Balancing", "Primitives"]),
+        tests(of: "Scaling", imports: ["Primitives"]),
+        tests(of: "Telemetry", imports: ["HTTP", "Primitives"]),
+        tests(of: "Knative", imports: ["Scaling", "Primitives"]),
+        tests(of: "EventLoop", imports: ["Primitives"]),
+        tests(of: "DataPlane", imports: ["EventLoop", "HTTP", "HTTP1", "Primitives"]),
+        tests(of: "LocalPlatform", imports: ["EventLoop", "Primitives"]),
+        tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
+        .testTarget(name: "IntegrationTests", dependencies: ["martlet"]),
+        .testTarget(name: "TidyTests"),
+    ]
+)

@@ -1,0 +1,31 @@
+/// ASCII bytes by name, and the few operations on them that protocols need.
+public enum ASCII {
+    /// Horizontal tab.
+    public static let tab = UInt8(ascii: "\t")
+    /// Line feed.
+    public static let lf = UInt8(ascii: "\n")
+    /// Carriage return.
+    public static let cr = UInt8(ascii: "\r")
+    /// Space.
+    public static let space = UInt8(ascii: " ")
+    /// Colon.
+    public static let colon = UInt8(ascii: ":")
+    /// Comma.
+    public static let comma = UInt8(ascii: ",")
+
+    /// `byte` with an ASCII capital letter made small; other bytes unchanged.
+    @inlinable
+    public static func lowercased(_ byte: UInt8) -> UInt8 { byte &- 0x41 < 26 ? byte | 0x20 : byte }
+
+    /// Whether `byte` is one of `0`…`9`.
+    @inlinable
+    public static func isDigit(_ byte: UInt8) -> Bool { byte &- 0x30 < 10 }
+
+    /// The value of a hexadecimal digit, or nil.
+    @inlinable
+    public static func hexValue(_ byte: UInt8) -> UInt8? {
+        if byte &- 0x30 < 10 { return byte &- 0x30 }
+        let letter = (byte | 0x20) &- 0x61
+        return letter < 6 ? letter &+ 10 : nil
+    }
+}

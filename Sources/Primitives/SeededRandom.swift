@@ -1,0 +1,21 @@
+/// A small, fast, seeded generator (SplitMix64). The same seed gives the same sequence: every random choice can be replayed.
+///
+/// Not for secrets.
+@frozen
+public struct SeededRandom: RandomNumberGenerator, Sendable {
+    @usableFromInline var state: UInt64
+
+    /// Starts the sequence of `seed`.
+    @inlinable
+    public init(seed: UInt64) { state = seed }
+
+    /// The next 64 random bits.
+    @inlinable
+    public mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}
