@@ -2,11 +2,82 @@
 #ifndef MARTLET_CLINUX_H
 #define MARTLET_CLINUX_H
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
+#endif
 #include <errno.h>
 #include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 static inline int clinux_errno(void) { return errno; }
+
+// ---- epoll: the event is packed and holds a union, which Swift does not import faithfully.
+
+enum { CLINUX_EVENT_BYTES = sizeof(struct epoll_event) };
+
+static inline uint32_t clinux_event_flags(const void *events, int index) {
+    return ((const struct epoll_event *)events)[index].events;
+}
+
+static inline uint64_t clinux_event_token(const void *events, int index) {
+    return ((const struct epoll_event *)events)[index].data.u64;
+}
+
+static inline int clinux_epoll_wait(int poller, void *events, int capacity, int timeout_ms) {
+    return epoll_wait(poller, (struct epoll_event *)events, capacity, timeout_ms);
+}
+
+static inline int clinux_epoll_control(int poller, int operation, int fd, uint32_t flags, uint64_t token) {
+    struct epoll_event event = {.events = flags, .data.u64 = token};
+    return epoll_ctl(poller, operation, fd, &event);
+}
+
+// ---- sockets
+
+struct clinux_address {
+    uint8_t bytes[16];   // network order; the first 4 for IPv4
+    uint16_t port;       // host order
+    uint8_t is_ipv6;
+};
+
+// A non-blocking, close-on-exec stream socket, listening. Returns the descriptor or -errno.
+int clinux_listen(const struct clinux_address *address, int reuse_port, int backlog);
+
+// Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY. Returns the descriptor or -errno.
+int clinux_accept(int listener, struct clinux_address *peer);
+
+// Starts a TCP connection. Returns the descriptor, or -errno. `*pending` says whether it is still being made.
+int clinux_connect(const struct clinux_address *address, int *pending);
+
+// The local address of a socket. Returns 0 or -errno.
+int clinux_local_address(int fd, struct clinux_address *address);
+
+// The error a connection attempt ended with: 0, or an errno value.
+int clinux_pending_error(int fd);
+
+// How many bytes the peer's kernel has acknowledged, and how many it has sent us. Returns 0 or -errno.
+int clinux_tcp_progress(int fd, uint64_t *acknowledged, uint64_t *received);
+
+// Makes a later close() send a reset instead of an orderly end.
+void clinux_reset_on_close(int fd);
+
+// ---- descriptors for the control loop
+
+int clinux_eventfd(void);                              // non-blocking, close-on-exec
+int clinux_signalfd(const int *signals, int count);    // blocks the signals in this thread; -errno on failure
+int clinux_read_signal(int fd);                        // number of the next signal, 0 if none
+int clinux_inotify(void);
+int clinux_inotify_add(int fd, const char *path, uint32_t mask);   // the watch, or -errno
+
+// Names the calling thread, for ps and top.
+void clinux_name_thread(const char *name);
+
+// Raises the limit of open files to the hard limit; returns the limit now in force.
+uint64_t clinux_raise_file_limit(void);
+
+#include "CLinuxProcess.h"
 
 #endif

@@ -1,0 +1,41 @@
+import CLinux
+import Glibc
+
+/// Tells when files or folders may have changed: inotify(7) on the folders that hold them.
+///
+/// Watching the folder sees writes in place, renames over the file (editors) and swaps of symbolic links (Kubernetes).
+/// Changes come in bursts, so the handler is called once, `quietMilliseconds` after the last event.
+public final class FileWatch {
+    /// How long it must be quiet before a change is told, in milliseconds.
+    public static let quietMilliseconds: UInt64 = 50
+
+    private let fd: Int32
+    private let loop: Loop
+    private var pending: Loop.WatchToken = .none
+
+    /// Watches the given folders on `loop`. Folders that cannot be watched are returned by `add`.
+    public init(loop: Loop, onChange: @escaping () -> Void) throws(SystemError) {
+        let result = clinux_inotify()
+        guard result >= 0 else { throw SystemError(call: "inotify_init1", code: -result) }
+        fd = result
+        self.loop = loop
+        _ = try loop.watch(result, .readable) { [weak self] _ in self?.drain(then: onChange) }
+    }
+
+    /// Adds a folder.
+    public func add(folder: String) throws(SystemError) {
+        let mask = UInt32(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB)
+        let result = clinux_inotify_add(fd, folder, mask)
+        guard result >= 0 else { throw SystemError(call: "inotify_add_watch \(folder)", code: -result) }
+    }
+
+    private func drain(then onChange: @escaping () -> Void) {
+        withUnsafeTemporaryAllocation(byteCount: 4096, alignment: 8) { place in
+            while read(fd, place.baseAddress, place.count) > 0 {}
+        }
+        loop.cancel(pending)
+        pending = loop.after(milliseconds: Self.quietMilliseconds) { onChange() }
+    }
+
+    deinit { close(fd) }
+}
