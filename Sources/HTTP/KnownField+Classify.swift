@@ -112,7 +112,7 @@ extension KnownField {
         return .other
     }
 
-    /// Whether the bytes at `base`, as many as `name` has, are `name` in any case. `name` is lower case, at least 2 bytes.
+    /// Whether the bytes at `base`, as many as `name` has, are `name` in any case. `name` is lower case, 2 bytes or more.
     ///
     /// Words overlap at the end, so nothing is read beyond the name.
     @inline(__always)
@@ -132,7 +132,7 @@ extension KnownField {
         return sameWord(left, right, 0, UInt16.self) && sameWord(left, right, count &- 2, UInt16.self)
     }
 
-    /// Compares one word. Only where `right` has a small letter (its bit 0x40 is set) is the bit 0x20 of `left` ignored.
+    /// Compares one word. Only where `right` has a small letter (its bit 0x40 is set) bit 0x20 of `left` is ignored.
     @inline(__always)
     private static func sameWord<Word: FixedWidthInteger & BitwiseCopyable>(
         _ left: UnsafeRawPointer, _ right: UnsafeRawPointer, _ offset: Int, _ type: Word.Type

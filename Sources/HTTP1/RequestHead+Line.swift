@@ -79,7 +79,7 @@ extension RequestHead {
         }
     }
 
-    /// Finds the form of the target (RFC 9112 §3.2). Paths are left as received: no dot segments removed, nothing decoded.
+    /// Finds the form of the target (RFC 9112 §3.2). Paths stay as received: no dot segments removed, nothing decoded.
     @inline(__always)
     mutating func resolveTarget(_ bytes: ByteView) throws(ParseFailure) {
         targetPrefix = ""

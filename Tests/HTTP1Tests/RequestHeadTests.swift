@@ -144,7 +144,8 @@ import Testing
 
     @Test func whiteSpaceAndHighBytesInValues() throws {
         let text =
-            "GET / HTTP/1.1\r\nHost:h\r\nA: \t b\tc \t\r\nEmpty:\r\nBlank: \t\r\nHigh: \u{e9}\u{ff}\u{80}\r\n!#$%&'*+-.^_`|~09azAZ: t\r\n\r\n"
+            "GET / HTTP/1.1\r\nHost:h\r\nA: \t b\tc \t\r\nEmpty:\r\nBlank: \t\r\nHigh: \u{e9}\u{ff}\u{80}\r\n"
+            + "!#$%&'*+-.^_`|~09azAZ: t\r\n\r\n"
         let head = try #require(Bench().request(text).head)
         #expect(head.fields.map(\.value) == ["h", "b\tc", "", "", "\u{e9}\u{ff}\u{80}", "t"])
     }
