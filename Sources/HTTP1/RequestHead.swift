@@ -57,8 +57,9 @@ public struct RequestHead: ~Copyable {
     ///   - scanned: 0 for a new head. The caller keeps it and hands it in again with the same bytes and more after
     ///     them, so that each byte is searched once however small the pieces are.
     /// - Returns: True if the head is complete; false if more bytes are needed.
-    /// - Throws: The broken rule, as soon as it can be seen. With `headBytes` bytes in `bytes` the answer is never
-    ///   false, so a buffer of that size is enough.
+    /// - Throws: The broken rule. First lines, control bytes and sizes are refused as soon as they can be seen, what is
+    ///   wrong with a field that came in a later piece when the head is whole. With `headBytes` bytes in `bytes` the
+    ///   answer is never false, so a buffer of that size is enough.
     public mutating func parse(_ bytes: ByteView, scanned: inout Int) throws(ParseFailure) -> Bool {
         if scanned > 0, try LineScan.endOfBlock(bytes, scanned: &scanned) == nil {
             return try HeadSize.mayGrow(bytes.count, limits)
