@@ -29,7 +29,7 @@ format: setup ## format every Swift file
 
 bench: build ## compare with nginx and HAProxy, measure cold starts; writes perf/results/<commit>.md
 	@scripts/setup bench
-	@Benchmarks/run
+	@scripts/bench
 
 clean: ## remove everything that was built
 	@rm -rf .build Benchmarks/run
