@@ -75,9 +75,11 @@ import Testing
 
     /// Words followed by an opening parenthesis, declarations aside.
     private func calls(in line: String) -> [Substring] {
-        guard !line.contains("func ") else { return [] }
         let pieces = line.split(separator: "(", omittingEmptySubsequences: false).dropLast()
-        return pieces.compactMap { $0.split { !($0.isLetter || $0.isNumber || $0 == "_") }.last }
+        return pieces.compactMap { piece in
+            let words = piece.split { !($0.isLetter || $0.isNumber || $0 == "_") }
+            return words.dropLast().last == "func" ? nil : words.last
+        }
     }
 
     /// The module that a line imports.
