@@ -194,8 +194,8 @@ def report(key, outcomes, options):
                "RSS MiB", "errors", "others, at most"]
     rows = [row(outcomes, name) for name in outcomes]
     rows.sort(key=lambda cells: float(cells[1]) if cells[1] != "failed" else float("inf"))
-    return (f"### {key}: {SCENARIOS[key].title}\n\nMedian of {options.rounds} interleaved rounds of {options.seconds} s, one "
-            f"worker each.\n\n{machine.table(columns, rows)}\n")
+    method = f"Median of {options.rounds} interleaved rounds of {options.seconds} s, one worker each."
+    return f"### {key}: {SCENARIOS[key].title}\n\n{method}\n\n{machine.table(columns, rows)}\n"
 
 
 def main():
