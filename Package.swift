@@ -68,6 +68,7 @@ let package = Package(
             name: "martlet", dependencies: ["Roles", "Knative", argumentParser], swiftSettings: settings),
         // Tests only
         module("Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
+        .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
         tests(of: "Routing", imports: ["Primitives"]),
