@@ -23,7 +23,7 @@ public struct ActivatorPath: Equatable, Sendable {
         self.proxyingNanoseconds = proxyingNanoseconds
     }
 
-    /// One machine: every request passes our own admission, since ever. There is nothing to probe and nothing to wait for.
+    /// One machine: every request passes our own admission, since ever. Nothing has to be probed or waited for.
     public static let alwaysInPath = ActivatorPath(probe: .answeredByActivator, proxyingNanoseconds: .max)
 }
 

@@ -1,6 +1,6 @@
-/// What one reporter saw of one revision over one second: the four numbers of Knative's `Stat` that the autoscaler uses.
+/// What one reporter saw of one revision over one second: the four numbers of Knative's `Stat` that scaling uses.
 ///
-/// Reporters are the data plane (all workers of this machine summed up), or in a cluster the activators and queue-proxies.
+/// Reporters are the data plane (all workers of this machine added), or in a cluster the activators and queue-proxies.
 /// *Proxied* requests came through an activator that reports them itself; they are subtracted so that each counts once.
 /// Source: Knative Serving, `pkg/autoscaler/metrics/stat.proto`.
 public struct RequestStat: Equatable, Sendable {

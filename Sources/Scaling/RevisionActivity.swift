@@ -53,7 +53,7 @@ public struct RevisionActivity: Equatable, Sendable {
     /// - Parameters:
     ///   - want: pods wanted; -1 if unknown.
     ///   - ready: ready pods.
-    ///   - threshold: ready pods from which the revision counts as active. 0 only for a new revision with initial scale 0.
+    ///   - threshold: ready pods from which the revision counts as active. 0 only while new with initial scale 0.
     mutating func update(want: Int, ready: Int, threshold: Int, now: Instant) {
         if want == 0 || (want < 0 && threshold == 0) {
             // Nothing but a failed start ever takes the pods away while they are starting.

@@ -10,19 +10,19 @@ import Primitives
 /// - makes `ScaleDecision.desired` pods exist. It is always the full number, never a difference, and a pod that dies is
 ///   the driver's to replace.
 ///
-/// While pods exist the driver reports once a second even if nothing happened: the averages then fall over the window as
-/// in Knative, where idle pods are scraped. Without those zeros they stay level until the last report leaves the window.
-/// At zero pods there is nobody to report a zero, and `record` passes it over: the first second of a burst then counts in
-/// full instead of being diluted by the silence before it.
+/// While pods exist the driver reports once a second even if nothing happened: the averages then fall over the window
+/// as in Knative, where idle pods are scraped. Without those zeros they stay level until the last report leaves the
+/// window. At zero pods there is nobody to report a zero, and `record` passes it over: the first second of a burst then
+/// counts in full instead of being diluted by the silence before it.
 ///
-/// **A new revision** starts with `initial-scale` pods (default 1) as Knative's Deployment does: `desired` is that number
-/// from the first tick, with no traffic needed. It counts as *activating* until as many are ready (or min-scale if that is
-/// more), then as *active*; with no traffic it goes to zero one stable window after that. A start that takes longer than
-/// the progress deadline and 30 s is given up. With `initial-scale` 0 (if allowed) it begins inactive with no pod. A
-/// revision that had pods in an earlier life of the process (`initialReady`) keeps them, and if more than one begins in
-/// panic, so that none goes for a stable window.
+/// **A new revision** starts with `initial-scale` pods (default 1) as Knative's Deployment does: `desired` is that
+/// number from the first tick, with no traffic needed. It counts as *activating* until as many are ready (or min-scale
+/// if that is more), then as *active*; with no traffic it goes to zero one stable window after that. A start that takes
+/// longer than the progress deadline and 30 s is given up. With `initial-scale` 0 (if allowed) it begins inactive with
+/// no pod. A revision that had pods in an earlier life of the process (`initialReady`) keeps them, and if more than one
+/// begins in panic, so that none goes for a stable window.
 ///
-/// Source: Knative Serving, `pkg/autoscaler/scaling/multiscaler.go` and `pkg/reconciler/autoscaling/kpa`. `demand` is ours.
+/// Source: Knative Serving, `pkg/autoscaler/scaling/multiscaler.go`, `pkg/reconciler/autoscaling/kpa`; `demand` is ours.
 public struct RevisionScaler: Sendable {
     /// The settings in force.
     public private(set) var spec: ScalingSpec
@@ -164,16 +164,16 @@ public struct RevisionScaler: Sendable {
     /// Starts pods at once for requests that wait. Ours: Knative waits for the next report, tick and average.
     ///
     /// To be called when a request finds no free place. From zero the first request starts a pod; above, pods start as
-    /// soon as more requests wait than all pods, ready or starting, can take (`ScalingSpec.podCapacity` each). Bounded by
-    /// max-scale and by max-scale-up-rate over the pods that were ready at the last tick; never fewer pods than before.
-    /// What was asked for is kept for one panic window from the last call that found too few; by then the averages have
-    /// seen the load and the formula rules alone. So the formula's result is a floor, and decisions stay Knative's
-    /// wherever nothing waits.
+    /// soon as more requests wait than all pods, ready or starting, can take (`ScalingSpec.podCapacity` each). Bounded
+    /// by max-scale and by max-scale-up-rate over the pods that were ready at the last tick; never fewer than before.
+    /// What was asked for is kept for one panic window from the last call that found no room to spare; by then the
+    /// averages have seen the load and the formula rules alone. So the formula's result is a floor, and decisions stay
+    /// Knative's wherever nothing waits.
     ///
     /// - Parameters:
     ///   - inFlight: requests that pods are serving.
     ///   - queued: requests that wait for a pod.
-    ///   - existing: ready and starting pods, for the record: pods asked for count as starting even before they exist.
+    ///   - existing: ready and starting pods, for the record: pods asked for count as starting before they exist.
     /// - Returns: nil if nothing is to be done.
     public mutating func demand(inFlight: Int, queued: Int, existing: Int, now: Instant) -> ScaleDecision? {
         assert(inFlight >= 0 && queued >= 0 && existing >= 0)

@@ -1,6 +1,6 @@
 /// Whether requests go straight to the pods or through an activator.
 ///
-/// On one machine every request passes our own admission whatever the mode; it is shown to the user, and drives a cluster.
+/// On one machine every request passes our own admission whatever the mode: it is shown to users, and drives clusters.
 /// Source: Knative Serving, `pkg/reconciler/autoscaling/kpa/kpa.go`.
 public enum ServingMode: String, Equatable, Sendable {
     /// Straight to the pods.
