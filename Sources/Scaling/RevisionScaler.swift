@@ -22,7 +22,8 @@ import Primitives
 /// no pod. A revision that had pods in an earlier life of the process (`initialReady`) keeps them, and if more than one
 /// begins in panic, so that none goes for a stable window.
 ///
-/// Source: Knative Serving, `pkg/autoscaler/scaling/multiscaler.go`, `pkg/reconciler/autoscaling/kpa`; `demand` is ours.
+/// Source: Knative Serving, `pkg/autoscaler/scaling/multiscaler.go` and `pkg/reconciler/autoscaling/kpa`; but `demand`
+/// is ours.
 public struct RevisionScaler: Sendable {
     /// The settings in force.
     public private(set) var spec: ScalingSpec

@@ -19,7 +19,7 @@ public struct ScalingProblem: Equatable, Sendable {
 
     /// The line that Knative's webhook prints: message, colon, path or paths.
     ///
-    /// - Parameter parent: path of the map that holds the key, such as `spec.template.metadata.annotations`; may be empty.
+    /// - Parameter parent: path of the map with the key, such as `spec.template.metadata.annotations`; may be empty.
     public func rendered(under parent: String) -> String {
         let prefix = parent.isEmpty ? "" : parent + "."
         let second = otherKey.map { ", \(prefix)\($0)" } ?? ""

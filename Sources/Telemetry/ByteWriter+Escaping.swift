@@ -5,7 +5,7 @@ extension ByteWriter {
     /// Bytes that mark a text as cut off at its limit.
     static let ellipsis: StaticString = "..."
 
-    /// Appends `text` for the text formats: printable ASCII as it is, `"` and `\` after a backslash, all else as `\xhh`.
+    /// Appends `text` for the text formats: printable ASCII as it is, `"` and `\` after a backslash, others as `\xhh`.
     ///
     /// - Parameters:
     ///   - limit: most bytes to write before the ellipsis.
@@ -98,7 +98,7 @@ extension ByteWriter {
         append(hex: UInt64(byte))
     }
 
-    /// Where the run of plain bytes that begins at `start` ends. Eight bytes a step, since nearly all of them are plain.
+    /// Where the run of plain bytes that begins at `start` ends. Eight bytes a step, since nearly all are plain.
     private static func endOfPlain(_ text: ByteView, from start: Int, lowest: UInt8) -> Int {
         let ones: UInt64 = 0x0101_0101_0101_0101
         let highBits = ones << 7

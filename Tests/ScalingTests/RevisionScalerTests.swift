@@ -278,6 +278,22 @@ private func demand(
         #expect(never.decisions.last?.record.rule == .scaleToZeroDisabled)
     }
 
+    /// Traffic that returns while the last pod is retained: poked, active again, and the pod never went.
+    @Test func trafficReturnsInTime() {
+        var kept = machine(["scale-to-zero-pod-retention-period": "2m"])
+        kept.tick()
+        kept.run(seconds: 100, concurrency: 0)
+        #expect(kept.scaler.activity.phase == .inactive && kept.pods.count == 1)
+        let ticks = kept.decisions.count
+        kept.run(concurrency: 3)
+        // Second 101 is no tick: it was the poke.
+        #expect(kept.decisions.count == ticks + 1)
+        #expect(kept.scaler.activity == RevisionActivity(.active, since: at(101)))
+        kept.run(seconds: 59, concurrency: 0)
+        #expect(kept.pods.count == 1)
+        #expect(kept.decisions.allSatisfy { $0.desired == 1 })
+    }
+
     @Test func updates() {
         var machine = machine()
         machine.run(seconds: 20, concurrency: 100)
