@@ -23,7 +23,7 @@ import Testing
         "\n",
     ].map { Array($0.utf8) }
 
-    /// Changes letters and digits only: most results are still YAML, many still valid, and the later stages are reached.
+    /// Changes letters and digits only: many results are still valid and reach the later stages.
     static func mutateGently(_ input: [UInt8], _ random: inout SeededRandom) -> [UInt8] {
         var bytes = input + Array("---\n".utf8) + corpus[Int(random.next() % 5)]
         for _ in 0...(random.next() % 2) {
@@ -60,7 +60,9 @@ import Testing
             let document = Self.corpus[Int(seed) % Self.corpus.count]
             let text = seed % 4 == 0 ? Self.mutateGently(document, &random) : Self.mutate(document, &random)
             let result = ManifestLoader.load(sources: [("fuzz", text)], options: options)
-            let places = result.diagnostics.map { YAMLMark(line: $0.line, column: $0.column) }
+            let places = result.diagnostics.filter { $0.file == "fuzz" }.map {
+                YAMLMark(line: $0.line, column: $0.column)
+            }
             #expect(places == places.sorted(), "seed \(seed)")
             let nowhere = places.filter { $0.line < 1 || $0.column < 1 }
             #expect(nowhere.isEmpty, "seed \(seed)")

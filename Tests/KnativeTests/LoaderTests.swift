@@ -78,6 +78,14 @@ import Testing
         #expect(options.command(forImage: image) == expected.map { [$0] })
     }
 
+    @Test func unusedMappingsAreNamed() throws {
+        let result = load(manifest(), try Self.options("ghcr.io/knative/helloworld=./hello"))
+        #expect(
+            result.diagnostics.map(\.description) == [
+                "--image: warning: ghcr.io/knative/helloworld: no service has this image; write it as the manifest does"
+            ])
+    }
+
     @Test func commandAndArguments() {
         let service = load(manifest("args: [-v, x]")).services.first
         #expect(service?.template.container.launch == ["hello", "-v", "x"])
@@ -101,7 +109,9 @@ import Testing
     @Test func probesWithDefaults() {
         let text = """
             ports: [{containerPort: 9000}]
-            readinessProbe: {httpGet: {path: healthz, port: 9000, httpHeaders: [{name: A, value: b c}]}, periodSeconds: 5}
+            readinessProbe:
+              httpGet: {path: healthz, port: 9000, httpHeaders: [{name: A, value: b c}]}
+              periodSeconds: 5
             livenessProbe: {grpc: {port: 9001, service: s}, initialDelaySeconds: 2}
             startupProbe: {exec: {command: [test, -f, x]}, failureThreshold: 30}
             """
@@ -121,6 +131,8 @@ import Testing
         let named = load(manifest("readinessProbe: {tcpSocket: {port: http}}")).services.first
         #expect(named?.template.container.readinessProbe == .defaultReadiness)
     }
+
+    static let head = "apiVersion: serving.knative.dev/v1\nkind: Service\n"
 
     @Test(arguments: [
         (
@@ -150,42 +162,43 @@ import Testing
         ("- a\n", "1:1: error: expected a mapping, found a list"),
         ("", "1:1: warning: the file holds no document"),
         (
-            "apiVersion: serving.knative.dev/v1\nkind: Service\n",
+            "\(head)",
             "1:1: error: name or generateName is required: metadata.name"
         ),
         (
-            "apiVersion: serving.knative.dev/v1\nkind: Service\n",
+            "\(head)",
             "1:1: error: missing field(s): spec.template.spec.containers"
         ),
         (
-            "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: Hello}\n",
-            "3:18: error: invalid value: not a DNS 1035 label: [a DNS-1035 label must consist of lower case alphanumeric "
-                + "characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. "
+            "\(head)metadata: {name: Hello}\n",
+            "3:18: error: invalid value: not a DNS 1035 label: [a DNS-1035 label must consist of lower case "
+                + "alphanumeric characters or '-', start with an alphabetic character, and end with an "
+                + "alphanumeric character (e.g. "
                 + "'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')]: metadata.name"
         ),
         (
-            "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: \(String(repeating: "a", count: 64))}\n",
+            "\(head)metadata: {name: \(String(repeating: "a", count: 64))}\n",
             "3:18: error: invalid value: not a DNS 1035 label: [must be no more than 63 characters]: metadata.name"
         ),
         (
-            "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {generateName: x-}\n",
+            "\(head)metadata: {generateName: x-}\n",
             "3:26: error: metadata.generateName: needs a cluster; set metadata.name"
         ),
         (
-            "apiVersion: serving.knative.dev/v1\nkind: Service\nspec: {template: {spec: {containers: []}}}\n",
+            "\(head)spec: {template: {spec: {containers: []}}}\n",
             "3:25: error: missing field(s): spec.template.spec.containers"
         ),
         (
-            "apiVersion: serving.knative.dev/v1\nkind: Service\nspec: {template: {spec: {containers: [{}]}}}\n",
+            "\(head)spec: {template: {spec: {containers: [{}]}}}\n",
             "3:39: error: missing field(s): spec.template.spec.containers[0].image; name an image"
         ),
         (
-            "apiVersion: serving.knative.dev/v1\nkind: Service\nspec: {template: {spec: {containers: [{image: A B}]}}}\n",
+            "\(head)spec: {template: {spec: {containers: [{image: A B}]}}}\n",
             "3:47: error: Failed to parse image reference: spec.template.spec.containers[0].image; "
                 + "image: \"A B\", error: could not parse reference: A B"
         ),
         (
-            "apiVersion: serving.knative.dev/v1\nkind: Service\nspec: {template: {spec: {containers: [{image: a}, {image: b}]}}}\n",
+            "\(head)spec: {template: {spec: {containers: [{image: a}, {image: b}]}}}\n",
             "3:51: error: spec.template.spec.containers: multi-container is off, but found 2 containers; several"
         ),
     ])

@@ -87,6 +87,20 @@ private func service(
         #expect(less.createdRevisions.map(\.name) == ["svc-00004"])
     }
 
+    /// A refused document in the middle does not hide that a shorter file says something else.
+    @Test func shorterFileAfterARefusedDocument() throws {
+        var store = ServiceStore()
+        let (a, c) = (try service("a", revision: "svc-a"), try service("c", revision: "svc-c"))
+        let refused = try service("b", revision: "svc-a")
+        let first = store.apply([a, refused, c], removing: true)
+        #expect(first.changes.map(\.change) == [.created, .refused, .templateChanged])
+        let again = store.apply([a, refused, c], removing: true)
+        #expect(again.changes.map(\.change) == [.unchanged, .refused, .unchanged])
+        let shorter = store.apply([a], removing: true)
+        #expect(shorter.changes.map(\.change) == [.templateChanged])
+        #expect(store.service(Self.name)?.template.container.image == "a")
+    }
+
     @Test func reloadRemoves() throws {
         var store = ServiceStore()
         _ = store.apply([try service("a"), try service("a", name: "other")], removing: false)
@@ -113,7 +127,8 @@ private func service(
         #expect(
             result.diagnostics.map(\.description) == [
                 "f.yaml:9:13: error: Saw the following changes without a name change (-old +new): "
-                    + "spec.template.metadata.name; spec.containers[0].args: +[\"x\"]; give the revision a new name, or remove it"
+                    + "spec.template.metadata.name; spec.containers[0].args: +[\"x\"]; "
+                    + "give the revision a new name, or remove it"
             ])
         // Nothing was taken, and the same file is complained about again.
         #expect(store.service(ServiceName(name: "hello"))?.template == first.template)
@@ -236,6 +251,32 @@ private func service(
             hosts.filter { $0.tag == nil && $0.isClusterLocal }.map(\.host) == [
                 "svc.default", "svc.default.svc", "svc.default.svc.cluster.local",
             ])
+    }
+
+    /// The whole way: a file that brings a first version, then a second with a split between both and a tag.
+    @Test func blueAndGreenFromOneFile() throws {
+        let blue = manifest("name: hello-blue", at: .templateMetadata)
+        let green =
+            manifest("name: hello-green", at: .templateMetadata) + """
+                        env: [{name: COLOR, value: green}]
+                  traffic:
+                  - {revisionName: hello-blue, percent: 90}
+                  - {revisionName: hello-green, percent: 10, tag: green}
+
+                """
+        let result = load(blue + "---\n" + green)
+        #expect(result.diagnostics == [])
+        var store = ServiceStore()
+        #expect(
+            store.apply(result.services, removing: true).createdRevisions.map(\.name) == ["hello-blue", "hello-green"])
+        let name = ServiceName(name: "hello")
+        let traffic = store.resolveTraffic(of: name, isReady: { _ in true }, isFailed: { _ in false })
+        #expect(
+            traffic.main == [
+                RevisionShare(revision: "hello-blue", percent: 90), RevisionShare(revision: "hello-green", percent: 10),
+            ])
+        #expect(traffic.tags == ["green": [RevisionShare(revision: "hello-green", percent: 100)]])
+        #expect(store.hosts(of: name, domain: "test").map(\.host).contains("green-hello.default.test"))
     }
 
     @Test func sharesOfOneRevisionAreAdded() throws {

@@ -80,17 +80,19 @@ struct Case: Sendable, CustomTestStringConvertible {
     static let probes: [Case] = [
         Case(
             .container, "readinessProbe: {failureThreshold: 2}",
-            "13:44: error: failureThreshold is disallowed when periodSeconds is zero: \(c).readinessProbe.failureThreshold"
+            "13:44: error: failureThreshold is disallowed when periodSeconds is zero: "
+                + "\(c).readinessProbe.failureThreshold"
         ),
         Case(
             .container, "readinessProbe: {timeoutSeconds: 2}",
-            "13:42: error: timeoutSeconds is disallowed when periodSeconds is zero: \(c).readinessProbe.timeoutSeconds"),
+            "13:42: error: timeoutSeconds is disallowed when periodSeconds is zero: "
+                + "\(c).readinessProbe.timeoutSeconds"),
         Case(
             .container, "readinessProbe: {httpGet: {port: web}}",
             "13:42: error: invalid value: web: \(c).readinessProbe.httpGet.port; Probe port must match container port"),
         Case(
             .container, "livenessProbe: {tcpSocket: {port: web}}",
-            "13:43: error: invalid value: web: \(c).livenessProbe.tcpSocket.port; Probe port must match container port"),
+            "13:43: error: invalid value: web: \(c).livenessProbe.tcpSocket.port; Probe port must match"),
         Case(
             .container, "readinessProbe: {httpGet: {}, tcpSocket: {}}",
             "13:25: error: expected exactly one, got both: \(c).readinessProbe.httpGet, \(c).readinessProbe.tcpSocket"),

@@ -68,6 +68,7 @@ import Testing
         #expect(node?["list"]?.canonicalText == #"[{"x":1,"z":2},{"x":1,"z":2}]"#)
         #expect(node?["own"]?.canonicalText == #"{"x":1,"z":3}"#)
         #expect(node?["both"]?.canonicalText == #"{"x":9,"z":2}"#)
+        #expect(Self.parse("{'<<': 1}").documents.first?.canonicalText == #"{"<<":1}"#)
     }
 
     /// Problems of the text itself, each at its exact place.

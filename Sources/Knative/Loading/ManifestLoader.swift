@@ -12,16 +12,19 @@ public struct LoadOptions: Sendable {
 
     /// The command of an image: the same text first, then the same image written differently (`:latest`, `docker.io/`),
     /// then a mapping of the repository without tag, which stands for all its tags.
-    func command(forImage text: String) -> [String]? {
-        if let command = images[text] { return command }
+    func command(forImage text: String) -> [String]? { mapping(forImage: text).flatMap { images[$0] } }
+
+    /// The key of `images` that stands for an image.
+    func mapping(forImage text: String) -> String? {
+        if images[text] != nil { return text }
         guard let image = ImageReference(text) else { return nil }
-        var anyTag: [String]?
-        for (key, command) in images.sorted(by: { $0.key < $1.key }) {
+        var anyTag: String?
+        for key in images.keys.sorted() {
             guard let candidate = ImageReference(key), candidate.registry == image.registry,
                 candidate.repository == image.repository
             else { continue }
-            if (candidate.tag ?? "latest", candidate.digest) == (image.tag ?? "latest", image.digest) { return command }
-            if candidate.tag == nil, candidate.digest == nil { anyTag = command }
+            if (candidate.tag ?? "latest", candidate.digest) == (image.tag ?? "latest", image.digest) { return key }
+            if candidate.tag == nil, candidate.digest == nil { anyTag = key }
         }
         return anyTag
     }
@@ -66,7 +69,19 @@ public enum ManifestLoader {
                 }
                 .map(\.element)
         }
+        if !result.diagnostics.hasErrors { warnUnusedImages(options, &result) }
         return result
+    }
+
+    /// A mapping that no service needs is most often a slip in its reference.
+    private static func warnUnusedImages(_ options: LoadOptions, _ result: inout LoadResult) {
+        let used = Set(result.services.compactMap { options.mapping(forImage: $0.template.container.image) })
+        for reference in options.images.keys.sorted() where !used.contains(reference) {
+            result.diagnostics.append(
+                Diagnostic(
+                    severity: .warning, file: "--image", mark: YAMLMark(line: 0, column: 0), key: reference,
+                    problem: "no service has this image", remedy: "write it as the manifest does"))
+        }
     }
 
     private static func load(

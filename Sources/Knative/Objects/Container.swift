@@ -67,7 +67,7 @@ public struct Container: Hashable, Sendable {
     ///
     /// A variable's value may refer to the variables before it; command and arguments may refer to all of them and to
     /// those of the platform. `$$` is a dollar sign; a reference to an unknown name stays as written.
-    /// - Parameter platform: `PORT`, `K_SERVICE`, `K_CONFIGURATION`, `K_REVISION` and others the starter sets; they win.
+    /// - Parameter platform: `PORT`, `K_SERVICE`, `K_CONFIGURATION`, `K_REVISION` and others; they win.
     public func processCommand(platform: [EnvironmentVariable]) -> ProcessCommand {
         var (names, values, _) = expandedEnvironment()
         for variable in platform where values.updateValue(variable.value, forKey: variable.name) == nil {
@@ -100,8 +100,9 @@ public struct Container: Hashable, Sendable {
     }
 }
 
-/// `text` with `$(NAME)` replaced from `values` (Kubernetes `third_party/forked/golang/expansion`), or nil if the result
-/// has more than `limit` bytes.
+/// `text` with `$(NAME)` replaced from `values`, or nil if the result has more than `limit` bytes.
+///
+/// Kubernetes: `third_party/forked/golang/expansion`.
 func expandReferences(
     _ text: String, _ values: [String: String], limit: Int = Container.environmentBytesLimit
 ) -> String? {

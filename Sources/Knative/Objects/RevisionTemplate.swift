@@ -1,4 +1,6 @@
-/// What a revision is made of (Knative `RevisionTemplateSpec`), defaults filled in. Equal templates make no new revision.
+/// What a revision is made of (Knative `RevisionTemplateSpec`), defaults filled in.
+///
+/// Equal templates make no new revision.
 public struct RevisionTemplate: Hashable, Sendable {
     /// The revision's name if the user brings one; otherwise it is made from the service and its generation.
     public var name: String?

@@ -38,7 +38,9 @@ enum ChildName {
     }
 }
 
-/// Whether traffic refers to a revision (Knative label `routingState`; `reserve` makes it unreachable to the autoscaler).
+/// Whether traffic refers to a revision (Knative label `routingState`).
+///
+/// `reserve` is what the autoscaler calls unreachable.
 public enum RoutingState: String, Sendable {
     /// New and not yet ready: traffic may come.
     case pending

@@ -97,10 +97,10 @@ public struct ServiceStore: Sendable {
 
     /// How many documents at the beginning of `list` were the same in the last call.
     private func unchangedPrefix(of list: [ServiceObject], _ name: ServiceName) -> Int {
-        let old = entries[name]?.documents ?? []
-        let count = zip(old, list).prefix { $0.describesSame(as: $1) }.count
+        guard let entry = entries[name], let last = list.last else { return 0 }
+        let count = zip(entry.documents, list).prefix { $0.describesSame(as: $1) }.count
         // A file that lost its last documents goes back to what its last one says.
-        return count == list.count && old.count > count ? count - 1 : count
+        return count == list.count && !entry.object.describesSame(as: last) ? count - 1 : count
     }
 
     /// Keeps what was applied for the next call, up to the first document that was refused: that one is tried again.

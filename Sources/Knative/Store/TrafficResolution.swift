@@ -59,11 +59,12 @@ extension ServiceObject {
         let tags = Set(traffic.compactMap(\.tag)).sorted()
         return ([nil] + tags.map(Optional.some)).flatMap { tag in
             let name = (tag.map { $0 + "-" } ?? "") + metadata.name + "." + metadata.namespace
-            let external = isClusterLocal ? [] : [HostRoute(host: name + "." + domain, tag: tag, isClusterLocal: false)]
-            return external
-                + ["", ".svc", ".svc.cluster.local"].map {
-                    HostRoute(host: name + $0, tag: tag, isClusterLocal: true)
-                }
+            let local = ["", ".svc", ".svc.cluster.local"].map { name + $0 }
+            let external = name + "." + domain
+            let routes = local.map { HostRoute(host: $0, tag: tag, isClusterLocal: true) }
+            // Without a domain of its own a machine has no other names than these.
+            guard !isClusterLocal, !domain.isEmpty, !local.contains(external) else { return routes }
+            return [HostRoute(host: external, tag: tag, isClusterLocal: false)] + routes
         }
     }
 }

@@ -95,7 +95,7 @@ struct YAMLEventReader: ~Copyable {
         return YAMLProblem("invalid YAML: \(problem)", at: mark, remedy: remedy)
     }
 
-    /// The place of a byte, for failures of the decoder, which know no line. A byte that begins no character counts none.
+    /// The place of a byte, for failures of the decoder, which know no line. Bytes inside a character do not count.
     private func mark(atByte offset: Int) -> YAMLMark {
         var mark = YAMLMark(line: 1, column: 1)
         for byte in input.prefix(max(0, min(offset, input.count))) {

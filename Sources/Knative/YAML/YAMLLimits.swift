@@ -4,8 +4,9 @@ public struct YAMLLimits: Hashable, Sendable {
     public var fileBytes = 1 << 20
     /// Nesting of lists and mappings, aliases expanded. Default 64.
     public var depth = 64
-    /// Nodes of one file, aliases expanded: a bomb of aliases stays small in memory but would never be walked to its end.
-    /// Default 100,000.
+    /// Nodes of one file, aliases expanded. Default 100,000.
+    ///
+    /// A bomb of aliases is small in memory, but nobody could walk it to its end.
     public var nodes = 100_000
     /// Bytes of scalar text of one file, aliases expanded. Default 4 MiB.
     public var expandedBytes = 4 << 20

@@ -62,6 +62,8 @@ public struct YAMLNode: Sendable {
     /// A scalar as written (without quotes); empty for lists and mappings.
     public let text: String
 
+    /// Whether it is the plain scalar `<<`, which as a key merges another mapping.
+    let isMergeKey: Bool
     /// Nodes below and including this one, aliases expanded.
     let weight: Int
     /// Bytes of text below and including this one, aliases expanded.
@@ -69,7 +71,8 @@ public struct YAMLNode: Sendable {
     /// Levels of nesting below and including this one.
     let height: Int
 
-    init(scalar: YAMLScalar, text: String, mark: YAMLMark) {
+    init(scalar: YAMLScalar, text: String, mark: YAMLMark, isMergeKey: Bool = false) {
+        self.isMergeKey = isMergeKey
         content = .scalar(scalar)
         self.text = text
         self.mark = mark
@@ -77,6 +80,7 @@ public struct YAMLNode: Sendable {
     }
 
     init(sequence elements: [YAMLNode], mark: YAMLMark) {
+        isMergeKey = false
         content = .sequence(elements)
         text = ""
         self.mark = mark
@@ -86,6 +90,7 @@ public struct YAMLNode: Sendable {
     }
 
     init(mapping entries: [Entry], mark: YAMLMark) {
+        isMergeKey = false
         content = .mapping(entries)
         text = ""
         self.mark = mark
@@ -96,6 +101,7 @@ public struct YAMLNode: Sendable {
 
     private init(_ other: YAMLNode, mark: YAMLMark) {
         (content, text, weight, bytes, height) = (other.content, other.text, other.weight, other.bytes, other.height)
+        isMergeKey = false
         self.mark = mark
     }
 

@@ -66,7 +66,8 @@ struct YAMLTreeBuilder: ~Copyable {
         case .scalar(let text, let isPlain, let tag, let anchor):
             try spend(nodes: 1, bytes: text.utf8.count, at: mark)
             let scalar = try YAMLScalar(text: text, isPlain: isPlain, tag: tag, at: mark)
-            return remember(YAMLNode(scalar: scalar, text: text, mark: mark), as: anchor)
+            let isMergeKey = isPlain && tag == nil && text == "<<"
+            return remember(YAMLNode(scalar: scalar, text: text, mark: mark, isMergeKey: isMergeKey), as: anchor)
         case .sequenceStart(let tag, let anchor):
             try enter(tag: tag, expected: "seq", depth: depth, at: mark)
             var elements: [YAMLNode] = []
@@ -84,7 +85,7 @@ struct YAMLTreeBuilder: ~Copyable {
         var lines: [String: Int] = [:]
         while let keyNode = try nextNode(depth: depth) {
             guard let value = try nextNode(depth: depth) else { break }
-            if case .scalar(.string("<<")) = keyNode.content {
+            if keyNode.isMergeKey {
                 merged += try mergeSource(value)
                 continue
             }
