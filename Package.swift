@@ -35,7 +35,7 @@ let package = Package(
         module("Primitives"),
         // Level 2: pure
         module("HTTP", imports: ["Primitives"]),
-        module("HTTP1", imports: ["HTTP", "Primitives"]),
+        module("HTTP1", imports: ["HTTP", "Primitives"], pages: ["Lifecycle.md"]),
         module("Routing", imports: ["Primitives"]),
         module("Balancing", imports: ["Primitives"]),
         module("Admission", imports: ["Balancing", "Primitives"], pages: ["Lifecycle.md"]),
