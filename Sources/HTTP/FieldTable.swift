@@ -134,7 +134,7 @@ public struct FieldTable: ~Copyable {
     }
 
     /// Appends a line. False if the table is full.
-    @inlinable
+    @inlinable @inline(__always)
     public mutating func append(_ line: FieldLine) -> Bool {
         guard used < capacity else { return false }
         (lines + used).initialize(to: line)

@@ -15,7 +15,7 @@ enum FieldParser {
         while true {
             resume = index
             guard index < bytes.count else { return nil }
-            if bytes.base[index] == ASCII.cr {
+            if bytes.base[index] == Byte.cr {
                 return try LineScan.lineEnd(bytes, at: index) ? index &+ 2 : nil
             }
             guard let next = try parseLine(bytes, at: index, limits: limits, into: &fields) else { return nil }
@@ -34,7 +34,7 @@ enum FieldParser {
             throw ParseFailure(.fieldNameTooLong, offset: start)
         }
         guard nameEnd < bytes.count else { return nil }
-        guard nameLength > 0, bytes.base[nameEnd] == ASCII.colon else {
+        guard nameLength > 0, bytes.base[nameEnd] == Byte.colon else {
             throw nameFailure(bytes.base[nameEnd], start: start, at: nameEnd)
         }
         var valueStart = nameEnd &+ 1
@@ -49,7 +49,7 @@ enum FieldParser {
 
         let known = KnownField.classify(ByteView(base: bytes.base + start, count: nameLength))
         var flags: FieldLine.Flags = KnownFieldSet.hopByHop.contains(known) ? .hopByHop : []
-        if valueStart == nameEnd &+ 2, valueEnd == textEnd, bytes.base[nameEnd &+ 1] == ASCII.space {
+        if valueStart == nameEnd &+ 2, valueEnd == textEnd, bytes.base[nameEnd &+ 1] == Byte.space {
             flags.insert(.plain)
         }
         let line = FieldLine(name: start..<nameEnd, value: valueStart..<valueEnd, known: known, flags: flags)
@@ -61,16 +61,16 @@ enum FieldParser {
     private static func nameFailure(_ byte: UInt8, start: Int, at index: Int) -> ParseFailure {
         let empty = index == start
         switch byte {
-        case ASCII.colon: return ParseFailure(.emptyFieldName, offset: index)
-        case ASCII.space, ASCII.tab: return ParseFailure(empty ? .foldedLine : .whitespaceInFieldName, offset: index)
-        case ASCII.cr: return ParseFailure(.missingColon, offset: index)
+        case Byte.colon: return ParseFailure(.emptyFieldName, offset: index)
+        case Byte.space, Byte.tab: return ParseFailure(empty ? .foldedLine : .whitespaceInFieldName, offset: index)
+        case Byte.cr: return ParseFailure(.missingColon, offset: index)
         case ..<0x20, 0x7F: return ParseFailure(LineScan.lineFailure(byte), offset: index)
         default: return ParseFailure(.invalidFieldName, offset: index)
         }
     }
 
     @inline(__always)
-    static func isBlank(_ byte: UInt8) -> Bool { byte == ASCII.space || byte == ASCII.tab }
+    static func isBlank(_ byte: UInt8) -> Bool { byte == Byte.space || byte == Byte.tab }
 }
 
 /// What the `Connection` fields of a head say (RFC 9110 §7.6.1).

@@ -16,7 +16,7 @@ enum LineScan {
         var index = start
         while true {
             while index &+ 8 <= bytes.count {
-                let word = load(bytes, index)
+                let word = Self.word(bytes, index)
                 let marks = (below(word, 0x20) | equal(word, 0x7F)) & highs
                 if marks != 0 {
                     index &+= marks.trailingZeroBitCount &>> 3
@@ -25,7 +25,7 @@ enum LineScan {
                 index &+= 8
             }
             while index < bytes.count, bytes.base[index] >= 0x20, bytes.base[index] != 0x7F { index &+= 1 }
-            guard index < bytes.count, bytes.base[index] == ASCII.tab else { return index }
+            guard index < bytes.count, bytes.base[index] == Byte.tab else { return index }
             index &+= 1
         }
     }
@@ -36,7 +36,7 @@ enum LineScan {
     static func endOfTarget(_ bytes: ByteView, from start: Int) -> Int {
         var index = start
         while index &+ 8 <= bytes.count {
-            let word = load(bytes, index)
+            let word = Self.word(bytes, index)
             let marks = (below(word, 0x21) | equal(word, 0x7F) | equal(word, 0x23) | word) & highs
             if marks != 0 { return index &+ marks.trailingZeroBitCount &>> 3 }
             index &+= 8
@@ -53,6 +53,16 @@ enum LineScan {
     @inline(__always)
     static func endOfToken(_ bytes: ByteView, from start: Int) -> Int {
         var index = start
+        while index &+ 8 <= bytes.count {
+            let stops = ~lettersAndHyphens(Self.word(bytes, index)) & highs
+            guard stops != 0 else {
+                index &+= 8
+                continue
+            }
+            index &+= stops.trailingZeroBitCount &>> 3
+            guard ByteClass.isToken(bytes.base[index]) else { return index }
+            index &+= 1
+        }
         while index < bytes.count, ByteClass.isToken(bytes.base[index]) { index &+= 1 }
         return index
     }
@@ -68,15 +78,15 @@ enum LineScan {
             index = endOfText(bytes, from: index)
             scanned = index
             guard index < bytes.count else { return nil }
-            guard bytes.base[index] == ASCII.cr else {
+            guard bytes.base[index] == Byte.cr else {
                 throw ParseFailure(lineFailure(bytes.base[index]), offset: index)
             }
             guard index &+ 1 < bytes.count else { return nil }
-            guard bytes.base[index &+ 1] == ASCII.lf else { throw ParseFailure(.bareCR, offset: index) }
+            guard bytes.base[index &+ 1] == Byte.lf else { throw ParseFailure(.bareCR, offset: index) }
             guard index &+ 2 < bytes.count else { return nil }
-            if bytes.base[index &+ 2] == ASCII.cr {
+            if bytes.base[index &+ 2] == Byte.cr {
                 guard index &+ 3 < bytes.count else { return nil }
-                guard bytes.base[index &+ 3] == ASCII.lf else { throw ParseFailure(.bareCR, offset: index &+ 2) }
+                guard bytes.base[index &+ 3] == Byte.lf else { throw ParseFailure(.bareCR, offset: index &+ 2) }
                 return index &+ 4
             }
             index &+= 2
@@ -87,24 +97,35 @@ enum LineScan {
     @inline(__always)
     static func lineEnd(_ bytes: ByteView, at index: Int) throws(ParseFailure) -> Bool {
         guard index < bytes.count else { return false }
-        guard bytes.base[index] == ASCII.cr else { throw ParseFailure(lineFailure(bytes.base[index]), offset: index) }
+        guard bytes.base[index] == Byte.cr else { throw ParseFailure(lineFailure(bytes.base[index]), offset: index) }
         guard index &+ 1 < bytes.count else { return false }
-        guard bytes.base[index &+ 1] == ASCII.lf else { throw ParseFailure(.bareCR, offset: index) }
+        guard bytes.base[index &+ 1] == Byte.lf else { throw ParseFailure(.bareCR, offset: index) }
         return true
     }
 
     /// What is wrong with a control byte where text or a line end should stand.
     static func lineFailure(_ byte: UInt8) -> ParseFailure.Reason {
         switch byte {
-        case ASCII.lf: .bareLF
-        case ASCII.cr: .bareCR
+        case Byte.lf: .bareLF
+        case Byte.cr: .bareCR
         default: .controlByte
         }
     }
 
+    /// The eight bytes from `index`, the first one lowest. They must lie inside the view.
     @inline(__always)
-    private static func load(_ bytes: ByteView, _ index: Int) -> UInt64 {
+    static func word(_ bytes: ByteView, _ index: Int) -> UInt64 {
         UInt64(littleEndian: UnsafeRawPointer(bytes.base + index).loadUnaligned(as: UInt64.self))
+    }
+
+    /// Marks in the high bits the bytes that are ASCII letters or `-`: nearly all of field names. Sums carry and
+    /// differences borrow only above a byte from 0x80 on, which is itself not marked.
+    @inline(__always)
+    private static func lettersAndHyphens(_ word: UInt64) -> UInt64 {
+        let lower = word | ones &* 0x20
+        let letters = (lower &+ ones &* (0x80 - 0x61)) & ~(lower &+ ones &* (0x80 - 0x7B))
+        let hyphens = highs &- (word ^ ones &* 0x2D)
+        return (letters | hyphens) & ~word
     }
 
     /// Marks in the high bits the bytes below `limit`, which is at most 0x80.
