@@ -11,7 +11,7 @@ enum Authority {
         if bytes[index] == UInt8(ascii: "[") {
             index = try literalEnd(bytes, at: range)
         } else {
-            while index < range.upperBound, ByteClass.isHostName(bytes.base[index]) { index &+= 1 }
+            index = LineScan.endOfHostName(bytes[range]) &+ range.lowerBound
         }
         let host = range.lowerBound..<index
         guard !host.isEmpty else { throw ParseFailure(.invalidHost, offset: index) }
