@@ -1,5 +1,5 @@
-/// ASCII bytes that HTTP is made of. Computed, so that they are constants in other modules too: a stored global is a call
-/// to its addressor there.
+/// ASCII bytes that HTTP is made of. Computed, so that they are constants in other modules too: there a stored global
+/// is a call to its addressor.
 public enum Byte {
     /// Horizontal tab.
     @inlinable public static var tab: UInt8 { 0x09 }

@@ -34,14 +34,17 @@ public struct FieldLine: Sendable {
     public var flags: Flags
 
     /// A line of these parts.
-    @inlinable
-    public init(name: Range<Int>, value: Range<Int>, known: KnownField, flags: Flags) {
-        self.nameStart = UInt32(truncatingIfNeeded: name.lowerBound)
-        self.valueStart = UInt32(truncatingIfNeeded: value.lowerBound)
-        self.valueLength = UInt32(truncatingIfNeeded: value.upperBound &- value.lowerBound)
-        self.nameLength = UInt16(truncatingIfNeeded: name.upperBound &- name.lowerBound)
+    @inlinable @inline(__always)
+    public init(
+        nameStart: UInt32, valueStart: UInt32, valueLength: UInt32, nameLength: UInt16, known: KnownField,
+        isHopByHop: Bool, isPlain: Bool
+    ) {
+        self.nameStart = nameStart
+        self.valueStart = valueStart
+        self.valueLength = valueLength
+        self.nameLength = nameLength
         self.known = known
-        self.flags = flags
+        self.flags = Flags(rawValue: (isHopByHop ? 1 : 0) | (isPlain ? 2 : 0))
     }
 
     /// Whether the line must not be forwarded: a field of the connection, one that `Connection` names, or one that may
@@ -134,7 +137,7 @@ public struct FieldTable: ~Copyable {
     }
 
     /// Appends a line. False if the table is full.
-    @inlinable
+    @inlinable @inline(__always)
     public mutating func append(_ line: FieldLine) -> Bool {
         guard used < capacity else { return false }
         (lines + used).initialize(to: line)

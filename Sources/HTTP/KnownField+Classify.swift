@@ -112,7 +112,7 @@ extension KnownField {
         return .other
     }
 
-    /// Whether the bytes at `base`, as many as `name` has, are `name` in any case. `name` is lower case, 2 bytes or more.
+    /// Whether the bytes at `base`, as many as `name` has, are `name` in any case. `name` is lower case, not one byte.
     ///
     /// Words overlap at the end, so nothing is read beyond the name.
     @inline(__always)

@@ -186,35 +186,43 @@ public struct KnownFieldSet: OptionSet, Sendable {
     }
 }
 
-// Computed, so that a constant folds into the code and no global has to be initialised on the way.
+// Computed, so that a constant folds into the code and no global has to be initialised on the way. Written with `|`,
+// since a variadic list builds an array where it is used.
 extension KnownFieldSet {
     /// Fields of one connection, never forwarded (RFC 9110 §7.6.1; RFC 7540 §3.2.1 for HTTP2-Settings).
-    public static var hopByHop: KnownFieldSet {
-        @inlinable get {
-            KnownFieldSet(
-                .connection, .keepAlive, .proxyConnection, .proxyAuthenticate, .proxyAuthorization, .te, .trailer,
-                .transferEncoding, .upgrade, .http2Settings)
-        }
+    @inlinable public static var hopByHop: KnownFieldSet {
+        one(.connection) | one(.keepAlive) | one(.proxyConnection) | one(.proxyAuthenticate)
+            | one(.proxyAuthorization) | one(.te) | one(.trailer) | one(.transferEncoding) | one(.upgrade)
+            | one(.http2Settings)
     }
 
     /// Fields that `Connection` may not name away: framing, host, and what says who asked and through whom.
-    public static var undroppable: KnownFieldSet {
-        @inlinable get {
-            KnownFieldSet(
-                .host, .contentLength, .forwarded, .xForwardedFor, .xForwardedProto, .xForwardedHost, .xForwardedPort,
-                .xRealIp, .xRequestId, .kProxyRequest, .kOriginalHost, .kPassthroughLb, .kNetworkProbe, .kNetworkHash,
-                .kKubeletProbe, .knativeServingRevision, .knativeServingNamespace, .knativeServingTag,
-                .knativeServingDefaultRoute, .knativeDirectLb)
-        }
+    @inlinable public static var undroppable: KnownFieldSet {
+        one(.host) | one(.contentLength) | one(.forwarded) | one(.xForwardedFor) | one(.xForwardedProto)
+            | one(.xForwardedHost) | one(.xForwardedPort) | one(.xRealIp) | one(.xRequestId) | knative
+    }
+
+    /// The fields by which Knative's parts talk to each other.
+    @inlinable public static var knative: KnownFieldSet {
+        one(.kProxyRequest) | one(.kOriginalHost) | one(.kPassthroughLb) | one(.kNetworkProbe) | one(.kNetworkHash)
+            | one(.kKubeletProbe) | one(.knativeServingRevision) | one(.knativeServingNamespace)
+            | one(.knativeServingTag) | one(.knativeServingDefaultRoute) | one(.knativeDirectLb)
     }
 
     /// Fields that mean nothing, or something dangerous, after the body: framing, routing, authentication, content,
     /// controls (RFC 9110 §6.5.1). Fields that `undroppable` or `hopByHop` hold are forbidden there too.
-    public static var forbiddenInTrailers: KnownFieldSet {
-        @inlinable get {
-            KnownFieldSet(
-                .contentType, .contentEncoding, .expect, .authorization, .cookie, .setCookie, .location, .retryAfter,
-                .date, .via, .userAgent, .acceptEncoding, .traceparent, .tracestate, .b3, .xB3TraceId)
-        }
+    @inlinable public static var forbiddenInTrailers: KnownFieldSet {
+        one(.contentType) | one(.contentEncoding) | one(.expect) | one(.authorization) | one(.cookie)
+            | one(.setCookie) | one(.location) | one(.retryAfter) | one(.date) | one(.via) | one(.userAgent)
+            | one(.acceptEncoding) | one(.traceparent) | one(.tracestate) | one(.b3) | one(.xB3TraceId)
+    }
+
+    @inlinable @inline(__always)
+    static func one(_ field: KnownField) -> KnownFieldSet { KnownFieldSet(field) }
+
+    /// The fields of both sets. A constant if both are, unlike a list handed to `init(_:)`: for use in each request.
+    @inlinable @inline(__always)
+    public static func | (left: KnownFieldSet, right: KnownFieldSet) -> KnownFieldSet {
+        KnownFieldSet(rawValue: left.rawValue | right.rawValue)
     }
 }

@@ -12,7 +12,7 @@ public struct ListElements {
     /// The next element as a range of the value; nil at the end.
     public mutating func nextRange() -> Range<Int>? {
         while cursor < value.count {
-            let end = value.firstIndex(of: ASCII.comma, from: cursor) ?? value.count
+            let end = value.firstIndex(of: Byte.comma, from: cursor) ?? value.count
             var (first, last) = (cursor, end)
             cursor = min(end + 1, value.count)
             while first < last, Self.isBlank(value.base[first]) { first += 1 }
@@ -25,5 +25,5 @@ public struct ListElements {
     /// The next element; nil at the end.
     public mutating func next() -> ByteView? { nextRange().map { value[$0] } }
 
-    private static func isBlank(_ byte: UInt8) -> Bool { byte == ASCII.space || byte == ASCII.tab }
+    private static func isBlank(_ byte: UInt8) -> Bool { byte == Byte.space || byte == Byte.tab }
 }

@@ -11,7 +11,7 @@ enum Authority {
         if bytes[index] == UInt8(ascii: "[") {
             index = try literalEnd(bytes, at: range)
         } else {
-            while index < range.upperBound, ByteClass.isHostName(bytes.base[index]) { index &+= 1 }
+            index = LineScan.endOfHostName(bytes[range]) &+ range.lowerBound
         }
         let host = range.lowerBound..<index
         guard !host.isEmpty else { throw ParseFailure(.invalidHost, offset: index) }
@@ -25,10 +25,10 @@ enum Authority {
         var colons = 0
         while index < range.upperBound, bytes.base[index] != UInt8(ascii: "]") {
             let byte = bytes.base[index]
-            guard ASCII.hexValue(byte) != nil || byte == ASCII.colon || byte == UInt8(ascii: ".") else {
+            guard ASCII.hexValue(byte) != nil || byte == Byte.colon || byte == UInt8(ascii: ".") else {
                 throw ParseFailure(.invalidHost, offset: index)
             }
-            if byte == ASCII.colon { colons += 1 }
+            if byte == Byte.colon { colons += 1 }
             index += 1
         }
         let length = index - range.lowerBound - 1
@@ -40,7 +40,7 @@ enum Authority {
 
     /// Checks `:` and a decimal port of at most 65535, which may be empty.
     private static func checkPort(_ bytes: ByteView, at range: Range<Int>) throws(ParseFailure) {
-        guard bytes[range.lowerBound] == ASCII.colon, range.count <= 6 else {
+        guard bytes[range.lowerBound] == Byte.colon, range.count <= 6 else {
             throw ParseFailure(.invalidHost, offset: range.lowerBound)
         }
         var port = 0

@@ -116,10 +116,10 @@ public struct BodyDecoder: Sendable {
             guard try head.take(byte, offset: offset, extensionLimit: extensionLimit) else { return .chunk(head) }
             return head.size == 0 ? .trailers(scanned: 0) : .data(left: head.size)
         case .dataCR:
-            guard byte == ASCII.cr else { throw ParseFailure(.invalidChunkEnd, offset: offset) }
+            guard byte == Byte.cr else { throw ParseFailure(.invalidChunkEnd, offset: offset) }
             return .dataLF
         case .dataLF:
-            guard byte == ASCII.lf else { throw ParseFailure(.invalidChunkEnd, offset: offset) }
+            guard byte == Byte.lf else { throw ParseFailure(.invalidChunkEnd, offset: offset) }
             return .chunk(ChunkHead())
         case .length, .untilClose, .data, .trailers, .afterTrailers, .done: return state
         }
@@ -131,9 +131,9 @@ public struct BodyDecoder: Sendable {
     ) throws(ParseFailure) -> BodyStep {
         let section = input.dropping(first: cursor)
         if section.isEmpty { return .needMore }
-        if section.base[0] == ASCII.cr {
+        if section.base[0] == Byte.cr {
             guard section.count > 1 else { return .needMore }
-            guard section.base[1] == ASCII.lf else { throw ParseFailure(.bareCR, offset: cursor) }
+            guard section.base[1] == Byte.lf else { throw ParseFailure(.bareCR, offset: cursor) }
             cursor &+= 2
             state = .done
             return .end
@@ -176,11 +176,11 @@ struct ChunkHead: Equatable, Sendable {
         switch place {
         case .size: try takeSize(byte, offset: offset)
         case .lineFeed:
-            guard byte == ASCII.lf else { throw ParseFailure(.bareCR, offset: offset) }
+            guard byte == Byte.lf else { throw ParseFailure(.bareCR, offset: offset) }
             return true
         case .name, .firstOfName, .value, .firstOfValue, .quoted, .escaped, .afterQuoted:
             guard let next = Self.after(byte, in: place) else {
-                throw ParseFailure(byte == ASCII.lf ? .bareLF : .invalidChunkExtension, offset: offset)
+                throw ParseFailure(byte == Byte.lf ? .bareLF : .invalidChunkExtension, offset: offset)
             }
             place = next
         }
@@ -205,9 +205,9 @@ struct ChunkHead: Equatable, Sendable {
         }
         guard digits > 0 else { throw ParseFailure(.invalidChunkSize, offset: offset) }
         switch byte {
-        case ASCII.cr: place = .lineFeed
+        case Byte.cr: place = .lineFeed
         case UInt8(ascii: ";"): place = .firstOfName
-        case ASCII.lf: throw ParseFailure(.bareLF, offset: offset)
+        case Byte.lf: throw ParseFailure(.bareLF, offset: offset)
         default: throw ParseFailure(.invalidChunkSize, offset: offset)
         }
     }
@@ -230,6 +230,6 @@ struct ChunkHead: Equatable, Sendable {
     }
 
     private static func ended(_ byte: UInt8) -> Place? {
-        byte == ASCII.cr ? .lineFeed : byte == UInt8(ascii: ";") ? .firstOfName : nil
+        byte == Byte.cr ? .lineFeed : byte == UInt8(ascii: ";") ? .firstOfName : nil
     }
 }

@@ -12,15 +12,15 @@ enum FieldParser {
         resume: inout Int
     ) throws(ParseFailure) -> Int? {
         var index = start
-        while true {
-            resume = index
-            guard index < bytes.count else { return nil }
-            if bytes.base[index] == ASCII.cr {
-                return try LineScan.lineEnd(bytes, at: index) ? index &+ 2 : nil
+        while index < bytes.count, bytes.base[index] != Byte.cr {
+            guard let next = try parseLine(bytes, at: index, limits: limits, into: &fields) else {
+                resume = index
+                return nil
             }
-            guard let next = try parseLine(bytes, at: index, limits: limits, into: &fields) else { return nil }
             index = next
         }
+        resume = index
+        return try LineScan.lineEnd(bytes, at: index) ? index &+ 2 : nil
     }
 
     /// Reads one field line; returns the offset after its line end, nil if the view ends before that.
@@ -30,29 +30,36 @@ enum FieldParser {
     ) throws(ParseFailure) -> Int? {
         let nameEnd = LineScan.endOfToken(bytes, from: start)
         let nameLength = nameEnd &- start
-        guard nameLength <= min(limits.fieldNameBytes, Int(UInt16.max)) else {
+        guard nameLength <= limits.fieldNameBytes, nameLength <= Int(UInt16.max) else {
             throw ParseFailure(.fieldNameTooLong, offset: start)
         }
         guard nameEnd < bytes.count else { return nil }
-        guard nameLength > 0, bytes.base[nameEnd] == ASCII.colon else {
+        guard bytes.base[nameEnd] == Byte.colon, nameLength > 0 else {
             throw nameFailure(bytes.base[nameEnd], start: start, at: nameEnd)
         }
+        // Nearly always one space before the value and none behind it: `plain` as long as nothing else is found.
         var valueStart = nameEnd &+ 1
-        while valueStart < bytes.count, isBlank(bytes.base[valueStart]) { valueStart &+= 1 }
+        var isPlain = valueStart < bytes.count && bytes.base[valueStart] == Byte.space
+        if isPlain { valueStart &+= 1 }
+        while valueStart < bytes.count, isBlank(bytes.base[valueStart]) {
+            valueStart &+= 1
+            isPlain = false
+        }
         let textEnd = LineScan.endOfText(bytes, from: valueStart)
         var valueEnd = textEnd
-        while valueEnd > valueStart, isBlank(bytes.base[valueEnd &- 1]) { valueEnd &-= 1 }
-        guard valueEnd &- valueStart <= limits.fieldValueBytes else {
-            throw ParseFailure(.fieldValueTooLong, offset: start)
+        while valueEnd > valueStart, isBlank(bytes.base[valueEnd &- 1]) {
+            valueEnd &-= 1
+            isPlain = false
         }
+        let valueLength = valueEnd &- valueStart
+        guard valueLength <= limits.fieldValueBytes else { throw ParseFailure(.fieldValueTooLong, offset: start) }
         guard try LineScan.lineEnd(bytes, at: textEnd) else { return nil }
 
         let known = KnownField.classify(ByteView(base: bytes.base + start, count: nameLength))
-        var flags: FieldLine.Flags = KnownFieldSet.hopByHop.contains(known) ? .hopByHop : []
-        if valueStart == nameEnd &+ 2, valueEnd == textEnd, bytes.base[nameEnd &+ 1] == ASCII.space {
-            flags.insert(.plain)
-        }
-        let line = FieldLine(name: start..<nameEnd, value: valueStart..<valueEnd, known: known, flags: flags)
+        let line = FieldLine(
+            nameStart: UInt32(truncatingIfNeeded: start), valueStart: UInt32(truncatingIfNeeded: valueStart),
+            valueLength: UInt32(truncatingIfNeeded: valueLength), nameLength: UInt16(truncatingIfNeeded: nameLength),
+            known: known, isHopByHop: KnownFieldSet.hopByHop.contains(known), isPlain: isPlain)
         guard fields.append(line) else { throw ParseFailure(.tooManyFields, offset: start) }
         return textEnd &+ 2
     }
@@ -61,16 +68,16 @@ enum FieldParser {
     private static func nameFailure(_ byte: UInt8, start: Int, at index: Int) -> ParseFailure {
         let empty = index == start
         switch byte {
-        case ASCII.colon: return ParseFailure(.emptyFieldName, offset: index)
-        case ASCII.space, ASCII.tab: return ParseFailure(empty ? .foldedLine : .whitespaceInFieldName, offset: index)
-        case ASCII.cr: return ParseFailure(.missingColon, offset: index)
+        case Byte.colon: return ParseFailure(.emptyFieldName, offset: index)
+        case Byte.space, Byte.tab: return ParseFailure(empty ? .foldedLine : .whitespaceInFieldName, offset: index)
+        case Byte.cr: return ParseFailure(.missingColon, offset: index)
         case ..<0x20, 0x7F: return ParseFailure(LineScan.lineFailure(byte), offset: index)
         default: return ParseFailure(.invalidFieldName, offset: index)
         }
     }
 
     @inline(__always)
-    static func isBlank(_ byte: UInt8) -> Bool { byte == ASCII.space || byte == ASCII.tab }
+    static func isBlank(_ byte: UInt8) -> Bool { byte == Byte.space || byte == Byte.tab }
 }
 
 /// What the `Connection` fields of a head say (RFC 9110 §7.6.1).

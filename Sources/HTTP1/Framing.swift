@@ -25,7 +25,7 @@ enum Framing {
         var length: UInt64 = 0
         for index in 0..<value.count {
             guard ASCII.isDigit(value.base[index]) else {
-                let isList = value.base[index] == ASCII.comma
+                let isList = value.base[index] == Byte.comma
                 throw ParseFailure(isList ? .severalContentLengths : .invalidContentLength, offset: offset + index)
             }
             // Nineteen digits cannot overflow 64 bits; more is refused, leading zeros or not.

@@ -13,7 +13,7 @@ public enum HeadWriter {
         _ head: borrowing RequestHead, of bytes: ByteView, to writer: inout ByteWriter
     ) {
         writer.append(bytes[head.methodBytes])
-        writer.append(ASCII.space)
+        writer.append(Byte.space)
         writer.append(head.targetPrefix)
         writer.append(bytes[head.pathAndQuery])
         writer.append(" HTTP/1.1\r\n")
@@ -28,7 +28,7 @@ public enum HeadWriter {
         assert(status >= 100 && status <= 999)
         writer.append("HTTP/1.1 ")
         writer.append(decimal: UInt64(truncatingIfNeeded: status))
-        writer.append(ASCII.space)
+        writer.append(Byte.space)
         if let reason { writer.append(reason) } else { writer.append(StatusText.phrase(status)) }
         writer.append("\r\n")
     }

@@ -14,20 +14,19 @@ enum LineScan {
     @inline(__always)
     static func endOfText(_ bytes: ByteView, from start: Int) -> Int {
         var index = start
-        while true {
-            while index &+ 8 <= bytes.count {
-                let word = load(bytes, index)
-                let marks = (below(word, 0x20) | equal(word, 0x7F)) & highs
-                if marks != 0 {
-                    index &+= marks.trailingZeroBitCount &>> 3
-                    break
-                }
+        while index &+ 8 <= bytes.count {
+            let word = Self.word(bytes, index)
+            let marks = (below(word, 0x20) | equal(word, 0x7F)) & highs
+            if marks == 0 {
                 index &+= 8
+                continue
             }
-            while index < bytes.count, bytes.base[index] >= 0x20, bytes.base[index] != 0x7F { index &+= 1 }
-            guard index < bytes.count, bytes.base[index] == ASCII.tab else { return index }
+            index &+= marks.trailingZeroBitCount &>> 3
+            guard bytes.base[index] == Byte.tab else { return index }
             index &+= 1
         }
+        while index < bytes.count, ByteClass.isFieldValue(bytes.base[index]) { index &+= 1 }
+        return index
     }
 
     /// The first byte at or after `start` that may not stand inside a request target: anything but visible ASCII, or
@@ -36,7 +35,7 @@ enum LineScan {
     static func endOfTarget(_ bytes: ByteView, from start: Int) -> Int {
         var index = start
         while index &+ 8 <= bytes.count {
-            let word = load(bytes, index)
+            let word = Self.word(bytes, index)
             let marks = (below(word, 0x21) | equal(word, 0x7F) | equal(word, 0x23) | word) & highs
             if marks != 0 { return index &+ marks.trailingZeroBitCount &>> 3 }
             index &+= 8
@@ -53,7 +52,36 @@ enum LineScan {
     @inline(__always)
     static func endOfToken(_ bytes: ByteView, from start: Int) -> Int {
         var index = start
+        while index &+ 8 <= bytes.count {
+            let stops = ~lettersAndHyphens(Self.word(bytes, index)) & highs
+            guard stops != 0 else {
+                index &+= 8
+                continue
+            }
+            index &+= stops.trailingZeroBitCount &>> 3
+            guard ByteClass.isToken(bytes.base[index]) else { return index }
+            index &+= 1
+        }
         while index < bytes.count, ByteClass.isToken(bytes.base[index]) { index &+= 1 }
+        return index
+    }
+
+    /// The first byte that may not stand in a host name; `bytes.count` if there is none.
+    @inline(__always)
+    static func endOfHostName(_ bytes: ByteView) -> Int {
+        var index = 0
+        while index &+ 8 <= bytes.count {
+            let word = Self.word(bytes, index)
+            let stops = ~(lettersAndHyphens(word) | equalExactly(word, 0x2E)) & highs
+            guard stops != 0 else {
+                index &+= 8
+                continue
+            }
+            index &+= stops.trailingZeroBitCount &>> 3
+            guard ByteClass.isHostName(bytes.base[index]) else { return index }
+            index &+= 1
+        }
+        while index < bytes.count, ByteClass.isHostName(bytes.base[index]) { index &+= 1 }
         return index
     }
 
@@ -68,15 +96,15 @@ enum LineScan {
             index = endOfText(bytes, from: index)
             scanned = index
             guard index < bytes.count else { return nil }
-            guard bytes.base[index] == ASCII.cr else {
+            guard bytes.base[index] == Byte.cr else {
                 throw ParseFailure(lineFailure(bytes.base[index]), offset: index)
             }
             guard index &+ 1 < bytes.count else { return nil }
-            guard bytes.base[index &+ 1] == ASCII.lf else { throw ParseFailure(.bareCR, offset: index) }
+            guard bytes.base[index &+ 1] == Byte.lf else { throw ParseFailure(.bareCR, offset: index) }
             guard index &+ 2 < bytes.count else { return nil }
-            if bytes.base[index &+ 2] == ASCII.cr {
+            if bytes.base[index &+ 2] == Byte.cr {
                 guard index &+ 3 < bytes.count else { return nil }
-                guard bytes.base[index &+ 3] == ASCII.lf else { throw ParseFailure(.bareCR, offset: index &+ 2) }
+                guard bytes.base[index &+ 3] == Byte.lf else { throw ParseFailure(.bareCR, offset: index &+ 2) }
                 return index &+ 4
             }
             index &+= 2
@@ -86,25 +114,53 @@ enum LineScan {
     /// Whether a line end, CR LF, stands at `index`. False if the view ends before that can be said.
     @inline(__always)
     static func lineEnd(_ bytes: ByteView, at index: Int) throws(ParseFailure) -> Bool {
+        if index &+ 2 <= bytes.count, isLineEnd(bytes, index) { return true }
+        return try lineEndFailure(bytes, at: index)
+    }
+
+    /// What stands at `index` is no whole line end: false if it may still become one.
+    @inline(never)
+    private static func lineEndFailure(_ bytes: ByteView, at index: Int) throws(ParseFailure) -> Bool {
         guard index < bytes.count else { return false }
-        guard bytes.base[index] == ASCII.cr else { throw ParseFailure(lineFailure(bytes.base[index]), offset: index) }
+        guard bytes.base[index] == Byte.cr else { throw ParseFailure(lineFailure(bytes.base[index]), offset: index) }
         guard index &+ 1 < bytes.count else { return false }
-        guard bytes.base[index &+ 1] == ASCII.lf else { throw ParseFailure(.bareCR, offset: index) }
-        return true
+        throw ParseFailure(.bareCR, offset: index)
+    }
+
+    @inline(__always)
+    private static func isLineEnd(_ bytes: ByteView, _ index: Int) -> Bool {
+        UnsafeRawPointer(bytes.base + index).loadUnaligned(as: UInt16.self) == UInt16(littleEndian: 0x0A0D)
     }
 
     /// What is wrong with a control byte where text or a line end should stand.
     static func lineFailure(_ byte: UInt8) -> ParseFailure.Reason {
         switch byte {
-        case ASCII.lf: .bareLF
-        case ASCII.cr: .bareCR
+        case Byte.lf: .bareLF
+        case Byte.cr: .bareCR
         default: .controlByte
         }
     }
 
+    /// The eight bytes from `index`, the first one lowest. They must lie inside the view.
     @inline(__always)
-    private static func load(_ bytes: ByteView, _ index: Int) -> UInt64 {
+    static func word(_ bytes: ByteView, _ index: Int) -> UInt64 {
         UInt64(littleEndian: UnsafeRawPointer(bytes.base + index).loadUnaligned(as: UInt64.self))
+    }
+
+    /// Marks in the high bits the bytes that are ASCII letters or `-`: nearly all of field names. Sums carry and
+    /// differences borrow only above a byte from 0x80 on, which is itself not marked.
+    @inline(__always)
+    private static func lettersAndHyphens(_ word: UInt64) -> UInt64 {
+        let lower = word | ones &* 0x20
+        let letters = (lower &+ ones &* (0x80 - 0x61)) & ~(lower &+ ones &* (0x80 - 0x7B))
+        return letters & ~word | equalExactly(word, 0x2D)
+    }
+
+    /// Marks in the high bits the bytes equal to `byte`, which is below 0x80: exactly, but for bytes above one from
+    /// 0x80 on.
+    @inline(__always)
+    private static func equalExactly(_ word: UInt64, _ byte: UInt8) -> UInt64 {
+        (highs &- (word ^ ones &* UInt64(byte))) & ~word
     }
 
     /// Marks in the high bits the bytes below `limit`, which is at most 0x80.

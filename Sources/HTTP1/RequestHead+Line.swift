@@ -26,7 +26,7 @@ extension RequestHead {
     @inline(__always)
     private func skipEmptyLines(_ bytes: ByteView) throws(ParseFailure) -> Int? {
         var index = 0
-        while index < bytes.count, bytes.base[index] == ASCII.cr {
+        while index < bytes.count, bytes.base[index] == Byte.cr {
             guard index < 2 &* Self.maximumEmptyLines else { throw ParseFailure(.tooManyEmptyLines, offset: index) }
             guard try LineScan.lineEnd(bytes, at: index) else { return nil }
             index &+= 2
@@ -40,13 +40,13 @@ extension RequestHead {
         let targetStart = methodEnd &+ 1
         let targetEnd = LineScan.endOfTarget(line, from: targetStart)
         guard targetEnd < line.count else { return nil }
-        guard targetEnd > targetStart, line.base[targetEnd] == ASCII.space else {
+        guard targetEnd > targetStart, line.base[targetEnd] == Byte.space else {
             throw targetFailure(line.base[targetEnd], isEmpty: targetEnd == targetStart, at: targetEnd)
         }
         guard let parsed = try StartLine.version(line, at: targetEnd &+ 1) else { return nil }
         guard let end = try StartLine.end(line, at: parsed.end, otherwise: .invalidVersion) else { return nil }
         methodBytes = start..<methodEnd
-        method = Method(line[methodBytes])
+        method = line[start..<targetStart].isGet ? .get : Method(line[methodBytes])
         target = targetStart..<targetEnd
         guard let known = parsed.known else {
             let isPreface = parsed.major == 2 && parsed.minor == 0 && line[start..<targetEnd].equals("PRI *")
@@ -58,11 +58,14 @@ extension RequestHead {
 
     @inline(__always)
     private func methodEnd(_ line: ByteView) throws(ParseFailure) -> Int? {
+        if start &+ 4 <= line.count, line[start..<start &+ 4].isGet {
+            return start &+ 3  // most requests; the rest of this function would say the same
+        }
         let end = LineScan.endOfToken(line, from: start)
         guard end < line.count else { return nil }
         let byte = line.base[end]
-        guard byte == ASCII.space, end > start else {
-            let isControl = byte < 0x20 && byte != ASCII.cr
+        guard byte == Byte.space, end > start else {
+            let isControl = byte < 0x20 && byte != Byte.cr
             throw ParseFailure(isControl ? LineScan.lineFailure(byte) : .invalidMethod, offset: end)
         }
         return end
@@ -72,9 +75,9 @@ extension RequestHead {
     private func targetFailure(_ byte: UInt8, isEmpty: Bool, at offset: Int) -> ParseFailure {
         switch byte {
         case UInt8(ascii: "#"): ParseFailure(.fragmentInTarget, offset: offset)
-        case ASCII.space: ParseFailure(.emptyTarget, offset: offset)
-        case ASCII.cr: ParseFailure(isEmpty ? .emptyTarget : .invalidVersion, offset: offset)
-        case ASCII.lf: ParseFailure(.bareLF, offset: offset)
+        case Byte.space: ParseFailure(.emptyTarget, offset: offset)
+        case Byte.cr: ParseFailure(isEmpty ? .emptyTarget : .invalidVersion, offset: offset)
+        case Byte.lf: ParseFailure(.bareLF, offset: offset)
         default: ParseFailure(.invalidTarget, offset: offset)
         }
     }
@@ -94,7 +97,7 @@ extension RequestHead {
     private mutating func resolveRareTarget(_ bytes: ByteView) throws(ParseFailure) {
         let view = bytes[target]
         if view.equals("*"), method == .options { return }
-        guard let colon = view.firstIndex(of: ASCII.colon), view.dropping(first: colon).hasPrefix("://") else {
+        guard let colon = view.firstIndex(of: Byte.colon), view.dropping(first: colon).hasPrefix("://") else {
             throw ParseFailure(.invalidTarget, offset: target.lowerBound)
         }
         let scheme = view[0..<colon]
@@ -136,5 +139,13 @@ extension RequestHead {
             authority = line.valueRange
         }
         host = try Authority.host(bytes, at: authority)
+    }
+}
+
+extension ByteView {
+    /// Whether these four bytes are `GET` and a space.
+    @inline(__always)
+    fileprivate var isGet: Bool {
+        count == 4 && UnsafeRawPointer(base).loadUnaligned(as: UInt32.self) == UInt32(littleEndian: 0x2054_4547)
     }
 }

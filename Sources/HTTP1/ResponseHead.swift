@@ -101,7 +101,7 @@ public struct ResponseHead: ~Copyable {
         guard let known = parsed.known else { throw ParseFailure(.unsupportedVersion, offset: 0) }
         var index = parsed.end
         guard index < line.count else { return nil }
-        guard line.base[index] == ASCII.space else { throw ParseFailure(.invalidVersion, offset: index) }
+        guard line.base[index] == Byte.space else { throw ParseFailure(.invalidVersion, offset: index) }
         index &+= 1
         var code = 0
         for _ in 0..<3 {
@@ -113,7 +113,7 @@ public struct ResponseHead: ~Copyable {
         guard code >= 100 else { throw ParseFailure(.invalidStatus, offset: index &- 3) }
         guard index < line.count else { return nil }
         // The space before an empty phrase is required, but many leave it out.
-        let hasPhrase = line.base[index] == ASCII.space
+        let hasPhrase = line.base[index] == Byte.space
         if hasPhrase { index &+= 1 }
         let phraseEnd = hasPhrase ? LineScan.endOfText(line, from: index) : index
         guard

@@ -18,7 +18,7 @@ enum StartLine {
     /// Reads `HTTP/` DIGIT `.` DIGIT at `start`. Nil if the view ends before that; wrong bytes are refused when seen.
     @inline(__always)
     static func version(_ bytes: ByteView, at start: Int) throws(ParseFailure) -> Version? {
-        if start &+ 8 <= bytes.count, bytes[start..<start &+ 8].equals("HTTP/1.1") {
+        if start &+ 8 <= bytes.count, LineScan.word(bytes, start) == LineScan.word(ByteView("HTTP/1.1"), 0) {
             return Version(major: 1, minor: 1, end: start &+ 8)
         }
         return try otherVersion(bytes, at: start)
@@ -45,7 +45,7 @@ enum StartLine {
         _ bytes: ByteView, at index: Int, otherwise reason: ParseFailure.Reason
     ) throws(ParseFailure) -> Int? {
         guard index < bytes.count else { return nil }
-        guard bytes.base[index] == ASCII.cr || bytes.base[index] == ASCII.lf else {
+        guard bytes.base[index] == Byte.cr || bytes.base[index] == Byte.lf else {
             throw ParseFailure(reason, offset: index)
         }
         return try LineScan.lineEnd(bytes, at: index) ? index &+ 2 : nil

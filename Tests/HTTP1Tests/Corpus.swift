@@ -13,9 +13,12 @@ enum Corpus {
             + "3;x=\"y z\"\r\nabc\r\n0\r\nX-T: 1\r\nX-U:2\r\n\r\n",
         "OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\nConnection: close, X-A\r\nX-A: b\r\n\r\n",
         "GET http://h.example/x?y HTTP/1.1\r\nHost: h.example\r\nCookie: a=b; c=d\r\n\r\n",
-        "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n",
-        "PATCH /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\nX-Odd:  \t a\tb \t\r\nEmpty:\r\n\r\nabc",
-        "DELETE /%7Euser HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1.2.3.4\r\nK-Original-Host: i\r\nX-High: \u{e9}\r\n\r\n",
+        "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            + "Sec-WebSocket-Version: 13\r\n\r\n",
+        "PATCH /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n"
+            + "X-Odd:  \t a\tb \t\r\nEmpty:\r\n\r\nabc",
+        "DELETE /%7Euser HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1.2.3.4\r\nK-Original-Host: i\r\n"
+            + "X-High: \u{e9}\r\n\r\n",
     ]
 
     static let responses: [String] = [

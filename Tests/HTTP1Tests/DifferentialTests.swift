@@ -5,9 +5,9 @@ import Testing
 
 @testable import HTTP1
 
-/// Our parsers against llhttp (strict mode) on seeded mutations: what we accept means the same to llhttp. We refuse more.
+/// Our parsers against llhttp (strict mode) on seeded mutations: what we accept means the same to it. We refuse more.
 @Suite struct DifferentialTests {
-    static let seeds: Range<UInt64> = 0..<20_000
+    static let seeds: Range<UInt64> = 0..<12_000
 
     /// Rules that llhttp 8.1 does not have, or has only in part: it accepts what we refuse for these reasons.
     /// Any other reason for which only we refuse is news and fails the test.
@@ -22,19 +22,22 @@ import Testing
         // Transfer codings in HTTP/1.0, in several fields, others before chunked, and any in responses.
         .transferEncodingInHTTP10, .severalTransferEncodings, .unknownTransferCoding, .invalidTransferEncoding,
         .chunkedNotFinal,
+        // An empty Transfer-Encoding beside Content-Length counts for nothing.
+        .lengthWithTransferEncoding,
         // It unfolds lines, takes empty names, and quoted extension values that go on unquoted.
         .foldedLine, .emptyFieldName, .invalidChunkExtension,
         // Responses: control bytes in phrases, statuses of any number of digits.
         .invalidReasonPhrase, .invalidStatus,
     ]
 
-    /// Whether llhttp is known to refuse what is right: minor versions above 1, a second extension of a chunk after an
-    /// unquoted value, and escaped characters in a quoted one.
+    /// Whether llhttp is known to refuse what is right: minor versions above 1, a tab behind the value of a field that
+    /// it reads itself, a second extension of a chunk after an unquoted value, escaped characters in a quoted one.
     static func isBeyondLlhttp(_ bytes: [UInt8], headLength: Int) -> Bool {
         let head = String(decoding: bytes[..<headLength], as: UTF8.self)
         let isNewerMinor = (2...9).contains { head.contains("HTTP/1.\($0)") }
         let body = bytes[headLength...]
-        return isNewerMinor || body.contains(UInt8(ascii: "\\")) || body.count { $0 == UInt8(ascii: ";") } > 1
+        return isNewerMinor || head.contains("\t\r\n") || body.contains(UInt8(ascii: "\\"))
+            || body.count { $0 == UInt8(ascii: ";") } > 1
     }
 
     @Test func requests() throws {
@@ -104,9 +107,10 @@ struct Tally {
             if fields.contains(where: \.isHopByHop) { return }
             ours.trailers = fields.map(\.bare)
         }
-        if theirs.error == 0, theirs.meaning == ours, theirs.keepsAlive || !keepsAlive {
+        let isBeyond = DifferentialTests.isBeyondLlhttp(bytes, headLength: headLength)
+        if theirs.error == 0, theirs.meaning == ours, theirs.keepsAlive || !keepsAlive || isBeyond {
             agreed += 1
-        } else if theirs.error == 0 || !DifferentialTests.isBeyondLlhttp(bytes, headLength: headLength) {
+        } else if theirs.error == 0 || !isBeyond {
             report("llhttp \(theirs.error): \(theirs.meaning) but ours: \(ours)", seed, bytes)
         }
     }

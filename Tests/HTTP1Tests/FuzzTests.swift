@@ -7,7 +7,7 @@ import Testing
 /// Seeded mutations of good messages. Nothing traps or reads too far (the input ends at a protected page); what is
 /// accepted obeys the invariants and means the same after it has been written anew.
 @Suite struct FuzzTests {
-    static let seeds: Range<UInt64> = 0..<12_000
+    static let seeds: Range<UInt64> = 0..<6_000
 
     @Test func requests() {
         let bench = Bench()

@@ -13,7 +13,8 @@ struct Meaning: Equatable, CustomStringConvertible {
     var end: Int?
 
     var description: String {
-        "\(method) \(target) \(status) \(fields) body \(body.count) trailers \(trailers) end \(end.map(String.init) ?? "-")"
+        "\(method) \(target) \(status) \(fields) body \(body.count) trailers \(trailers) end "
+            + (end.map(String.init) ?? "-")
     }
 }
 
@@ -59,8 +60,9 @@ final class Llhttp {
         fputs(Self.driver, file)
         fclose(file)
         let command =
-            "cc -O0 -w -shared -fPIC -DLLHTTP_STRICT_MODE=1 -I\(Self.includes) -o \(folder)/driver.so \(folder)/driver.c "
-            + Self.sources.joined(separator: " ") + " >\(folder)/log 2>&1"
+            "cc -O0 -w -shared -fPIC -DLLHTTP_STRICT_MODE=1 -I\(Self.includes) "
+            + "-o \(folder)/driver.so \(folder)/driver.c " + Self.sources.joined(separator: " ")
+            + " >\(folder)/log 2>&1"
         guard system(command) == 0 else {
             throw Unavailable(
                 description: "cc failed: run scripts/setup (a C compiler, package node-llhttp); \(command)")
@@ -201,7 +203,8 @@ final class Llhttp {
           return HPE_PAUSED;
         }
 
-        int judge(int type, int answers_head, const char *bytes, long count, unsigned char *out, long capacity, long *used) {
+        int judge(int type, int answers_head, const char *bytes, long count,
+                  unsigned char *out, long capacity, long *used) {
           llhttp_settings_t settings;
           llhttp_settings_init(&settings);
           settings.on_url = on_url;

@@ -82,9 +82,13 @@ import Testing
 
     @Test func fieldTableFillsAndEmpties() {
         var table = FieldTable(capacity: 2)
-        let host = FieldLine(name: 0..<4, value: 6..<7, known: .host, flags: .plain)
-        let other = FieldLine(name: 9..<12, value: 14..<14, known: .other, flags: [])
+        let host = FieldLine(
+            nameStart: 0, valueStart: 6, valueLength: 1, nameLength: 4, known: .host, isHopByHop: false, isPlain: true)
+        let other = FieldLine(
+            nameStart: 9, valueStart: 14, valueLength: 0, nameLength: 3, known: .other, isHopByHop: true, isPlain: false
+        )
         #expect(MemoryLayout<FieldLine>.size == 16)
+        #expect(host.isPlain && !host.isHopByHop && !other.isPlain && other.isHopByHop)
         let bytes = ByteView("Host: h\r\nXyz: \r\n")
         let (first, second, third) = (table.append(host), table.append(other), table.append(host))
         #expect(first && second && !third)
