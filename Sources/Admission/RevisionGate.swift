@@ -85,7 +85,7 @@ public final class RevisionGate: Sendable {
         {
             return .admitted(endpoint)
         }
-        return enter(waiter, view: &view, random: random)
+        return enter(waiter, view: &view, random: random) { _ in }
     }
 
     /// Admits again a request whose connection was refused before anything was sent; it keeps its age.
@@ -117,14 +117,7 @@ public final class RevisionGate: Sendable {
     /// Ends a request: its slot goes to the oldest waiter, or becomes free.
     ///
     /// Call it exactly once for each admission and each grant.
-    public func release(_ endpoint: Endpoint) -> ReleaseOutcome {
-        if somebodyWaits { return settle(endpoint, holdsSlot: true) }
-        let left = endpoint.unreserve()  // R1
-        if somebodyWaits || (left == 0 && endpoint.state == .retired) {  // R2
-            return settle(endpoint, holdsSlot: false)
-        }
-        return .done
-    }
+    public func release(_ endpoint: Endpoint) -> ReleaseOutcome { release(endpoint) { _ in } }
 
     /// Takes a request out of the queue: the client has gone, or its time is over.
     ///
@@ -231,6 +224,31 @@ public final class RevisionGate: Sendable {
 
     // MARK: Steps
 
+    /// Where another thread may come between the steps of a call; tests let it.
+    enum Cut: CaseIterable {
+        /// In `release`: nobody was seen waiting; the slot is still held.
+        case slotHeld
+        /// In `release`, between R1 and R2.
+        case slotFreed
+        /// In `enter` under the mutex, between W1 and W2.
+        case waiterCounted
+        /// In `enter` under the mutex: no slot was found, the queue does not know the waiter yet.
+        case slotsLooked
+    }
+
+    /// `release` with its cuts shown.
+    @inline(__always)
+    func release(_ endpoint: Endpoint, at cut: (Cut) -> Void) -> ReleaseOutcome {
+        if somebodyWaits { return settle(endpoint, holdsSlot: true) }
+        cut(.slotHeld)
+        let left = endpoint.unreserve()  // R1
+        cut(.slotFreed)
+        if somebodyWaits || (left == 0 && endpoint.state == .retired) {  // R2
+            return settle(endpoint, holdsSlot: false)
+        }
+        return .done
+    }
+
     /// Whether a newcomer may reserve without the mutex: its view is current and nobody waits.
     func mayTryAtOnce(_ view: EndpointView) -> Bool {
         edition.load(ordering: .acquiring) == view.edition && !somebodyWaits
@@ -240,19 +258,23 @@ public final class RevisionGate: Sendable {
     var somebodyWaits: Bool { waiters.load(ordering: .sequentiallyConsistent) > 0 }
 
     /// The second half of `admit`, under the mutex: look again, then wait.
-    func enter(_ waiter: Waiter, view: inout EndpointView, random: UInt64) -> AdmissionOutcome {
+    func enter(
+        _ waiter: Waiter, view: inout EndpointView, random: UInt64, at cut: (Cut) -> Void
+    ) -> AdmissionOutcome {
         // Sheds a flood without the mutex. From 2 on the count cannot be one who only makes sure that it has to wait.
         if waiters.load(ordering: .relaxed) >= max(queueLimit, 2) { return .refused(.queueFull) }
         return state.withLock { state in
             view.show(state.list, random: random)
             guard !state.isClosed else { return .refused(.closed) }
             waiters.wrappingAdd(1, ordering: .sequentiallyConsistent)  // W1
+            cut(.waiterCounted)
             if state.queue.isEmpty,
                 let endpoint = policy.reserve(from: state.list.endpoints, cursor: &view.cursor, random: random)  // W2
             {
                 waiters.wrappingSubtract(1, ordering: .sequentiallyConsistent)
                 return .admitted(endpoint)
             }
+            cut(.slotsLooked)
             if let reason = refusal(queued: state.queue.count) {
                 waiters.wrappingSubtract(1, ordering: .sequentiallyConsistent)
                 return .refused(reason)

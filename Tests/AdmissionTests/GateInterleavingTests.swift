@@ -86,7 +86,7 @@ private final class Newcomer: Walker {
             if let endpoint { admitted(endpoint, stage) }
             return endpoint == nil
         default:
-            switch stage.gate.enter(Waiter(worker: 0, token: token), view: &view, random: 0) {
+            switch stage.gate.enter(Waiter(worker: 0, token: token), view: &view, random: 0, at: { _ in }) {
             case .admitted(let endpoint): admitted(endpoint, stage)
             case .queued: stage.knownWaiting.append(token)
             case .refused: stage.refused.insert(token)
@@ -145,8 +145,7 @@ private final class Once: Walker {
 
 /// Runs every order in which the steps of several threads can follow each other, on the real gate.
 ///
-/// Cut points are those outside the mutex. What happens between the two steps of a waiter under the mutex (W1, W2) is
-/// left to the argument in Lifecycle.md and to GateStressTests.
+/// Cut points are those outside the mutex; GateCutTests take those between the steps of one call.
 @Suite struct GateInterleavingTests {
     /// More orders than this are drawn from at random instead of being tried one by one.
     private static let scheduleLimit = 5_000
@@ -242,7 +241,7 @@ private final class Once: Walker {
         switch scenario {
         case .givesUp:
             var view = EndpointView()
-            if case .queued(let ticket) = stage.gate.enter(Waiter(worker: 0, token: 9), view: &view, random: 0) {
+            if case .queued(let ticket) = stage.gate.admit(Waiter(worker: 0, token: 9), view: &view, random: 0) {
                 stage.knownWaiting.append(9)
                 change = Once { if $0.gate.abandon(ticket) { $0.knownWaiting.removeAll { $0 == 9 } } }
             } else {
