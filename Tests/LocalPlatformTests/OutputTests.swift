@@ -41,7 +41,7 @@ import Testing
     @Test func piecesDoNotMatter() {
         for seed in UInt64(0)..<200 {
             var random = SeededRandom(seed: seed)
-            let text = (0..<Int.random(in: 0...400, using: &random)).map { _ in
+            let text: [UInt8] = (0..<Int.random(in: 0...400, using: &random)).map { _ in
                 [UInt8(0x0A), 0x0D, 0x61, 0x62].randomElement(using: &random) ?? 0
             }
             var pieces: [[UInt8]] = []
