@@ -1,6 +1,7 @@
 #include "CLinux.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -123,6 +124,13 @@ int clinux_reap(int pidfd, struct clinux_exit *how) {
     how->by_signal = info.si_code != CLD_EXITED;
     how->status = info.si_status;
     return 1;
+}
+
+int clinux_reap_within(int pidfd, int milliseconds) {
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    struct clinux_exit how;
+    poll(&ended, 1, milliseconds);
+    return clinux_reap(pidfd, &how);
 }
 
 int clinux_guardian_channel(int ends[2]) {

@@ -99,6 +99,9 @@ public final class LocalPlatform {
     /// Whether every event has been delivered; for tests.
     var isQuiet: Bool { context.isQuiet }
 
+    /// Writes the list of living pods now; for tests.
+    func writeJournal() { context.orphans.writeJournal() }
+
     /// The process of a pod; nil if there is no such pod or it has had none yet.
     public func pid(of id: PodID) -> Int32? {
         context.pods[id].flatMap { $0.group > 0 ? $0.group : nil }

@@ -80,9 +80,10 @@ final class ProbeAttempt {
             socket = consume opened
             connected()
         case .pending(let opened):
+            let isDecided = PortCheck.isDecided(opened)
             socket = consume opened
             stage = .connecting
-            observe(.writable)
+            if isDecided { proceed() } else { observe(.writable) }
         case .failed(let code): finish(Self.outcome(of: code))
         }
     }

@@ -31,7 +31,7 @@ enum PythonServer {
                     print("error", error, flush=True)
                 peer.close()
             """
-        var spec = PodSpec(revision: "python-00001", command: ["/usr/bin/env", "python3", "-S", "-c", program])
+        var spec = PodSpec(revision: "python-00001", command: ["/usr/bin/python3", "-S", "-c", program])
         spec.service = "python"
         spec.graceSeconds = 5
         return spec
