@@ -66,6 +66,7 @@ public final class LocalPlatform {
             guard context.pods.count < podLimit else {
                 let error = "limit of \(podLimit) pods reached"
                 context.emit(.failedToStart(pod.id, error: error, restartAfterMilliseconds: nil))
+                context.emit(.stopped(pod.id))
                 return
             }
             context.pods[pod.id] = pod

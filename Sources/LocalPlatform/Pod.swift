@@ -219,7 +219,15 @@ final class Pod {
         guard childWatch == nil else { return }
         // Without a watch its end would not be seen: better none than one that cannot be supervised.
         kill()
-        context.loop.after(milliseconds: 1) { [weak self] in self?.childEnded() }
+        pollEnd()
+    }
+
+    private func pollEnd() {
+        context.loop.after(milliseconds: 5) { [weak self] in
+            guard let self, self.child != nil else { return }
+            self.childEnded()
+            self.pollEnd()
+        }
     }
 
     private func childEnded() {
