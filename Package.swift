@@ -8,8 +8,9 @@ let settings: [SwiftSetting] = [
 ]
 
 /// A module of the map in Sources/README.md. `imports` may name lower levels only.
-func module(_ name: String, imports: [Target.Dependency] = []) -> Target {
-    .target(name: name, dependencies: imports, swiftSettings: settings)
+/// `pages` are texts about its states beside the code.
+func module(_ name: String, imports: [Target.Dependency] = [], pages: [String] = []) -> Target {
+    .target(name: name, dependencies: imports, exclude: pages, swiftSettings: settings)
 }
 
 func tests(of name: String, imports: [Target.Dependency] = []) -> Target {
@@ -34,10 +35,10 @@ let package = Package(
         module("Primitives"),
         // Level 2: pure
         module("HTTP", imports: ["Primitives"]),
-        module("HTTP1", imports: ["HTTP", "Primitives"]),
+        module("HTTP1", imports: ["HTTP", "Primitives"], pages: ["Lifecycle.md"]),
         module("Routing", imports: ["Primitives"]),
         module("Balancing", imports: ["Primitives"]),
-        module("Admission", imports: ["Balancing", "Primitives"]),
+        module("Admission", imports: ["Balancing", "Primitives"], pages: ["Lifecycle.md"]),
         module("Scaling", imports: ["Primitives"]),
         module("Telemetry", imports: ["HTTP", "Primitives"]),
         // Level 3: pure
@@ -55,7 +56,7 @@ let package = Package(
                 "DataPlane", "EventLoop", "Knative", "Scaling", "Routing", "Balancing", "Admission", "Telemetry",
                 "Primitives", logging,
             ]),
-        module("LocalPlatform", imports: ["EventLoop", "Primitives", logging]),
+        module("LocalPlatform", imports: ["EventLoop", "Primitives", logging], pages: ["Lifecycle.md"]),
         // Level 6: compositions
         module(
             "Roles",
@@ -65,9 +66,10 @@ let package = Package(
             ]),
         // Level 7
         .executableTarget(
-            name: "martlet", dependencies: ["Roles", "Knative", argumentParser], swiftSettings: settings),
+            name: "martlet", dependencies: ["Roles", "Knative", "EventLoop", "Telemetry", argumentParser, logging], swiftSettings: settings),
         // Tests only
         module("Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
+        .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
         tests(of: "Routing", imports: ["Primitives"]),

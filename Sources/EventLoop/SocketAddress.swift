@@ -63,6 +63,14 @@ public struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
     /// `address:port`, IPv6 in brackets.
     public var description: String { native.is_ipv6 != 0 ? "[\(host)]:\(port)" : "\(host):\(port)" }
 
+    /// Whether it is an address of this machine only (127.0.0.0/8 or ::1).
+    public var isLoopback: Bool {
+        withUnsafeBytes(of: native.bytes) { bytes in
+            guard native.is_ipv6 != 0 else { return bytes[0] == 127 }
+            return bytes[15] == 1 && bytes[0..<15].allSatisfy { $0 == 0 }
+        }
+    }
+
     /// A number that is the same for the same address whatever the port; for counting connections of one client.
     public var hostKey: UInt64 {
         withUnsafeBytes(of: native.bytes) { bytes in

@@ -42,4 +42,7 @@ public final class WorkerThread: Sendable {
 public enum Machine {
     /// Processors this process may run on.
     public static var coreCount: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
+
+    /// Raises the limit of open files as far as allowed; returns the limit now in force.
+    public static func raiseFileLimit() -> Int { Int(clamping: clinux_raise_file_limit()) }
 }

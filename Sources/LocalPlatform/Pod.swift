@@ -151,9 +151,9 @@ final class Pod {
     private func launch(output: Int32, error: Int32) throws(SpawnFailure) -> ChildProcess {
         let environment = environmentStrings()
         let path = try ChildProcess.resolve(
-            spec.command.first ?? "", searchPath: searchPath, workingDirectory: spec.workingDirectory)
+            PodSpec.resolving(spec.command.first ?? "", port: port), searchPath: searchPath, workingDirectory: spec.workingDirectory)
         let request = SpawnRequest(
-            path: path, arguments: spec.command, environment: environment, workingDirectory: spec.workingDirectory)
+            path: path, arguments: spec.command.map { PodSpec.resolving($0, port: port) }, environment: environment, workingDirectory: spec.workingDirectory)
         return try ChildProcess.spawn(request, output: output, error: error)
     }
 
@@ -162,7 +162,7 @@ final class Pod {
     }
 
     private func environmentStrings() -> [String] {
-        variables.map { "\($0.name)=\($0.value)" } + ["PORT=\(port)"]
+        variables.map { "\($0.name)=\(PodSpec.resolving($0.value, port: port))" } + ["PORT=\(port)"]
     }
 
     private func makeOutput(_ stream: OutputStream) -> PodOutput {

@@ -31,6 +31,9 @@ public struct PodSpec: Equatable, Sendable {
         }
     }
 
+    /// Stands for the port in `command` and in values of `environment`: the port is known only when a process starts.
+    public static let portPlaceholder = "\u{F8FF}PORT\u{F8FF}"
+
     /// Name of the revision, given to the process as K_REVISION.
     public var revision: String
     /// Name of the service, given as K_SERVICE.
@@ -61,6 +64,13 @@ public struct PodSpec: Equatable, Sendable {
         self.revision = revision
         self.command = command
     }
+
+    /// `text` with the placeholder replaced by `port`.
+    static func resolving(_ text: String, port: UInt16) -> String {
+        guard text.unicodeScalars.contains("\u{F8FF}") else { return text }
+        return text.split(separator: portPlaceholder, omittingEmptySubsequences: false).joined(separator: "\(port)")
+    }
+
 
     /// What is wrong with it, all at once, as texts that start with a key; empty if nothing.
     public func problems() -> [String] {

@@ -1,17 +1,29 @@
 /// ASCII bytes by name, and the few operations on them that protocols need.
 public enum ASCII {
     /// Horizontal tab.
-    public static let tab = UInt8(ascii: "\t")
+    public static var tab: UInt8 {
+        @inlinable get { UInt8(ascii: "\t") }
+    }
     /// Line feed.
-    public static let lf = UInt8(ascii: "\n")
+    public static var lf: UInt8 {
+        @inlinable get { UInt8(ascii: "\n") }
+    }
     /// Carriage return.
-    public static let cr = UInt8(ascii: "\r")
+    public static var cr: UInt8 {
+        @inlinable get { UInt8(ascii: "\r") }
+    }
     /// Space.
-    public static let space = UInt8(ascii: " ")
+    public static var space: UInt8 {
+        @inlinable get { UInt8(ascii: " ") }
+    }
     /// Colon.
-    public static let colon = UInt8(ascii: ":")
+    public static var colon: UInt8 {
+        @inlinable get { UInt8(ascii: ":") }
+    }
     /// Comma.
-    public static let comma = UInt8(ascii: ",")
+    public static var comma: UInt8 {
+        @inlinable get { UInt8(ascii: ",") }
+    }
 
     /// `byte` with an ASCII capital letter made small; other bytes unchanged.
     @inlinable

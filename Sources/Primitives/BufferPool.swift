@@ -18,11 +18,23 @@ public struct Buffer: ~Copyable {
     /// Where the held bytes end.
     public internal(set) var end = 0
 
+    /// No memory at all: what a connection holds while nothing is pending.
+    public static var none: Buffer { Buffer(memory: nowhere, capacity: 0) }
+
+    // Never read or written: a buffer without capacity only needs some address.
+    private static var nowhere: UnsafeMutablePointer<UInt8> {
+        let literal: StaticString = ""
+        return UnsafeMutablePointer(mutating: literal.utf8Start)
+    }
+
     @usableFromInline
     init(memory: UnsafeMutablePointer<UInt8>, capacity: Int) {
         self.memory = memory
         self.capacity = capacity
     }
+
+    /// Whether it is only a place for a buffer.
+    public var isNone: Bool { capacity == 0 }
 
     /// How many bytes it holds.
     public var count: Int { end &- start }
@@ -128,13 +140,23 @@ public struct BufferPool: ~Copyable {
         kept[Self.classIndex(size)].append(buffer.memory)
     }
 
-    /// A buffer with the bytes of `small` and room for at least `capacity` in all. If there is none, `small` comes back
-    /// unchanged: compare `capacity`.
-    public mutating func grow(_ small: consuming Buffer, to capacity: Int) -> Buffer {
-        guard capacity > small.capacity, var large = take(capacity) else { return small }
-        _ = large.append(small.bytes)
-        give(small)
-        return large
+    /// Makes sure that `place` has memory for at least `capacity` bytes in all, keeping what it holds. False, and
+    /// nothing changed, if that is over the largest class or the pool's limit.
+    public mutating func provide(_ capacity: Int, in place: inout Buffer) -> Bool {
+        if place.capacity >= capacity { return true }
+        guard var large = take(capacity) else { return false }
+        _ = large.append(place.bytes)
+        release(&place)
+        place = large
+        return true
+    }
+
+    /// Takes the memory of `place` back, if it has any, and leaves none.
+    public mutating func release(_ place: inout Buffer) {
+        guard !place.isNone else { return }
+        var taken = Buffer.none
+        swap(&taken, &place)
+        give(taken)
     }
 
     private static func classIndex(_ capacity: Int) -> Int {

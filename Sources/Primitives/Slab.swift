@@ -50,15 +50,32 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
     @inlinable
     public var count: Int { occupied }
 
+    /// The name the next element will have; nil if the slab is full.
+    @inlinable
+    public mutating func vacancy() -> SlabToken? {
+        if free.isEmpty, !grow() { return nil }
+        let index = free[free.count - 1]
+        return SlabToken(index: index, generation: generations[Int(index)] | 1)  // odd: occupied
+    }
+
+    /// Takes in `element` under the name that `vacancy` just gave; returns its stable address.
+    @inlinable
+    @discardableResult
+    public mutating func insert(_ element: consuming Element, at token: SlabToken) -> UnsafeMutablePointer<Element> {
+        let index = free.removeLast()
+        precondition(index == token.index && generations[Int(index)] | 1 == token.generation, "Slab: not the vacancy")
+        generations[Int(index)] = token.generation
+        occupied += 1
+        let place = address(index)
+        place.initialize(to: element)
+        return place
+    }
+
     /// Takes in what `make` builds for its token; nil if the slab is full.
     @inlinable
     public mutating func insert(_ make: (SlabToken) -> Element) -> SlabToken? {
-        if free.isEmpty, !grow() { return nil }
-        let index = free.removeLast()
-        generations[Int(index)] |= 1  // odd: occupied
-        let token = SlabToken(index: index, generation: generations[Int(index)])
-        address(index).initialize(to: make(token))
-        occupied += 1
+        guard let token = vacancy() else { return nil }
+        insert(make(token), at: token)
         return token
     }
 

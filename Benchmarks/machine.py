@@ -1,0 +1,214 @@
+"""What the benchmarks share: processes and their CPU time, ports, tools, martlet with a generated Service."""
+import contextlib
+import datetime
+import os
+import pathlib
+import platform
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+BENCHMARKS = pathlib.Path(__file__).resolve().parent
+ROOT = BENCHMARKS.parent
+RUN = BENCHMARKS / "run"  # built tools, generated files, logs; not in git
+MARTLET = ROOT / ".build/release/martlet"
+LOAD_CPU, PROXY_CPU = 0, 1
+TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
+
+
+# ---------------------------------------------------------------- processes
+
+def process_ids():
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def cpu_seconds(pid):
+    """User and system time of this process alone, its living threads summed; of its children nothing, reaped or not."""
+    nanoseconds, is_known = 0, False
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that just ended
+            nanoseconds += int((task / "schedstat").read_text().split()[0])
+            is_known = True
+    if is_known:
+        return nanoseconds / 1e9
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # a kernel without schedstat
+    return (int(fields[11]) + int(fields[12])) * TICK_SECONDS
+
+
+def ticks_by_process():
+    """{pid: CPU ticks of it and of the children it has reaped}; tells how much the rest of the machine was doing."""
+    ticks = {}
+    for pid in process_ids():
+        with contextlib.suppress(OSError):
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks[pid] = sum(map(int, fields[11:15]))
+    return ticks
+
+
+def foreign_share(before, after, known, wall):
+    """CPUs that everything but the known processes kept busy between two `ticks_by_process`. A process that reaps a
+    child gets the time of its whole life at once, so no more than there are CPUs."""
+    ticks = sum(count - before.get(pid, 0) for pid, count in after.items() if pid not in known)
+    return min(ticks * TICK_SECONDS / wall, os.cpu_count())
+
+
+def status_kib(pid, key):
+    match = re.search(rf"^{key}:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)
+    return int(match[1]) if match else 0
+
+
+def child_ids(pid):
+    found = []
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def pin(cpu):
+    """For Popen's preexec_fn. On a machine with one CPU everything shares it."""
+    return lambda: os.sched_setaffinity(0, {cpu} if cpu in os.sched_getaffinity(0) else os.sched_getaffinity(0))
+
+
+@contextlib.contextmanager
+def running(name, command, cpu=None, **settings):
+    """A process with its output in run/<name>.log. It is asked to stop at the end, and killed when it does not."""
+    RUN.mkdir(exist_ok=True)
+    log = RUN / f"{name}.log"
+    with open(log, "w") as output:
+        process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=output,
+                                   stderr=output, env={**os.environ, **settings}, start_new_session=True,
+                                   preexec_fn=pin(cpu) if cpu is not None else None)
+    try:
+        yield process
+        if process.poll() is not None:
+            raise RuntimeError(f"{name} ended with status {process.returncode}; see {log}")
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+# ---------------------------------------------------------------- HTTP
+
+def get(path, host, *fields):
+    return "\r\n".join([f"GET {path} HTTP/1.1", f"Host: {host}", *fields, "", ""]).encode()
+
+
+def read_answer(connection, received=b""):
+    """(status, {lower-case name: value}, body) of an answer with Content-Length."""
+    while b"\r\n\r\n" not in received:
+        part = connection.recv(65536)
+        if not part:
+            raise ConnectionError(f"connection ended after {received[:80]!r}")
+        received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
+    while len(body) < int(fields.get("content-length", 0)):
+        part = connection.recv(65536)
+        if not part:
+            raise ConnectionError("connection ended inside a body")
+        body += part
+    return int(lines[0].split()[1]), fields, body
+
+
+def wait_for_answer(port, host, path="/", seconds=15):
+    """Asks until the answer is 200."""
+    give_up, last = time.monotonic() + seconds, "nobody listens"
+    while time.monotonic() < give_up:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+                connection.sendall(get(path, host, "Connection: close"))
+                status = read_answer(connection)[0]
+            if status == 200:
+                return
+            last = f"status {status}"
+        except (OSError, ValueError, IndexError) as failure:
+            last = str(failure)
+        time.sleep(0.002)
+    raise RuntimeError(f"no answer on port {port} within {seconds} s: {last}")
+
+
+def wait_for_port(port, seconds=15):
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.002)
+    raise RuntimeError(f"nobody listens on port {port} after {seconds} s")
+
+
+# ---------------------------------------------------------------- tools
+
+def build_tools():
+    """Compiles the relay, the counter of allocations, and the application into run/bin. The application is linked
+    statically: what its own start costs should be as little as possible and the same everywhere."""
+    folder = RUN / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    tools = BENCHMARKS / "tools"
+    application = sorted((ROOT / "Tests/TestServer").glob("*.c"))
+    for name, sources, flags in [("relay", [tools / "relay.c"], []),
+                                 ("malloc_count.so", [tools / "malloc_count.c"], ["-shared", "-fPIC"]),
+                                 ("application", application, ["-static"])]:
+        target = folder / name
+        if not target.exists() or any(source.stat().st_mtime > target.stat().st_mtime for source in sources):
+            subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", *flags, "-o", target, *sources], check=True)
+    return folder
+
+
+def require_martlet(path):
+    if not pathlib.Path(path).exists():
+        sys.exit(f"{path} is missing: run `make build` first")
+    return pathlib.Path(path)
+
+
+def service(name, command, annotations=(), environment=(), concurrency=0):
+    """One Knative Service as YAML. `annotations` without their common prefix."""
+    lines = ["apiVersion: serving.knative.dev/v1", "kind: Service", "metadata:", f"  name: {name}", "spec:",
+             "  template:", "    metadata:", "      annotations:"]
+    lines += [f'        autoscaling.knative.dev/{key}: "{value}"' for key, value in dict(annotations).items()]
+    lines += ["    spec:", f"      containerConcurrency: {concurrency}", "      containers:",
+              "        - image: example.com/application", "          command:"]
+    lines += [f'            - "{part}"' for part in command]
+    if environment:
+        lines.append("          env:")
+        for key, value in dict(environment).items():
+            lines += [f"            - name: {key}", f'              value: "{value}"']
+    return "\n".join(lines) + "\n"
+
+
+# ---------------------------------------------------------------- report
+
+def commit():
+    def git(*arguments):
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+    changed = "-changed" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return (git("rev-parse", "--short=10", "HEAD") or "unknown") + changed
+
+
+def heading():
+    """What a result must be read with: the commit, the day, the machine."""
+    model = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+    day = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    return (f"Commit {commit()}, {day}, {os.cpu_count()} CPUs ({model[1] if model else platform.machine()}), "
+            f"Linux {platform.release()}.")
+
+
+def table(columns, rows):
+    """Markdown, numbers to the right."""
+    lines = ["| " + " | ".join(columns) + " |", "|---|" + "---:|" * (len(columns) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows])
+
+
+def percentile(values, percent):
+    """The smallest value that at least so many percent of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * percent // 100) - 1))]

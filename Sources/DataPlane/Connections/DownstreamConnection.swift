@@ -1,0 +1,75 @@
+import EventLoop
+import Primitives
+
+/// One client connection, HTTP/1.1: its socket, what is known of its readiness, and the bytes in between.
+///
+/// Lives in a worker's slab. The worker moves its bytes; rules about messages are in HTTP1, rules about requests in
+/// `Exchange`.
+struct DownstreamConnection: ~Copyable {
+    enum Phase: Equatable {
+        /// Between two requests; nothing has been read.
+        case idle
+        /// A head has begun.
+        case head
+        /// A request is under way; the connection belongs to its exchange.
+        case exchange
+        /// Bytes go both ways uninterpreted (RFC 9110 §7.8).
+        case tunnel
+        /// The last word is said; what still comes is thrown away, so that the client can read it.
+        case lingering
+        /// Closed; the place is freed at the end of the wake-up.
+        case closed
+    }
+
+    let socket: Socket
+    let token: SlabToken
+    let peer: SocketAddress
+    let acceptedAt: Instant
+    var phase = Phase.idle
+    /// Readiness as remembered from epoll's edges.
+    var isReadable = false
+    var isWritable = true
+    /// The peer has said that it will send no more. A read may still find bytes before the end.
+    var peerHasClosed = false
+    /// Bytes read and not done with: a head in the making, a request under way, the beginning of the next.
+    var inbound = Buffer.none
+    /// Bytes the kernel did not take yet. While there are any, the upstream is not read.
+    var outbound = Buffer.none
+    /// How far the end of the head was searched.
+    var scanned = 0
+    var exchange = SlabToken.none
+    var requestsBegun = 0
+    var closesAfterFlush = false
+    var isQueuedForTurn = false
+    /// In a tunnel: the end of this side's bytes has been read.
+    var hasEnded = false
+    var lingeredBytes = 0
+    /// When the present phase must have moved on; the timer may be armed for earlier and is then armed again.
+    var deadline = Instant.distantFuture
+    var timer = TimerHandle.none
+    var timerInstant = Instant.distantFuture
+    /// The last time a byte went either way.
+    var lastProgress: Instant
+    private var peerText = InlineArray<46, UInt8>(repeating: 0)
+    private var peerTextCount = 0
+
+    init(socket: consuming Socket, token: SlabToken, peer: SocketAddress, now: Instant) {
+        self.socket = socket
+        self.token = token
+        self.peer = peer
+        acceptedAt = now
+        lastProgress = now
+        let count = withUnsafeMutableBytes(of: &peerText) { peer.writeHost(to: $0) }
+        peerTextCount = count
+    }
+
+    /// Appends the client's address, as X-Forwarded-For has it.
+    func appendPeer(to writer: inout ByteWriter) {
+        for index in 0..<peerTextCount { writer.append(peerText[index]) }
+    }
+
+    /// The client's address as text, valid inside `body`.
+    func withPeerText<Result>(_ body: (ByteView) -> Result) -> Result {
+        withUnsafeBytes(of: peerText) { body(ByteView($0)[0..<peerTextCount]) }
+    }
+}

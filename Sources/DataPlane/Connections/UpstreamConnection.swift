@@ -1,0 +1,59 @@
+import Balancing
+import EventLoop
+import HTTP
+import HTTP1
+import Primitives
+
+/// One connection to a pod, HTTP/1.1. Lives in a worker's slab, either serving one exchange or waiting in the pool.
+struct UpstreamConnection: ~Copyable {
+    enum Phase: Equatable {
+        case connecting
+        /// Serves an exchange; the response's head has not been seen, or only 1xx ones.
+        case awaitingHead
+        /// Serves an exchange; the body of the response flows.
+        case body
+        case tunnel
+        /// Waits in the pool.
+        case pooled
+        case closed
+    }
+
+    let socket: Socket
+    let token: SlabToken
+    let endpoint: Endpoint
+    var phase: Phase
+    var exchange = SlabToken.none
+    var isReadable = false
+    var isWritable: Bool
+    var peerHasClosed = false
+    /// A response head or trailer section in the making.
+    var inbound = Buffer.none
+    /// Request bytes the kernel did not take yet. While there are any, the client is not read.
+    var outbound = Buffer.none
+    var scanned = 0
+    var decoder = BodyDecoder(.none, limits: HTTPLimits())
+    /// Whether the response allows another request after it.
+    var keepsAlive = false
+    /// Whether `readResponse` is at work on it, so that a failure inside does not read again.
+    var isBeingRead = false
+    /// Requests it has served; above 0 it may have gone stale in the pool.
+    var requestsServed = 0
+    /// Bytes handed to the kernel since the connection began.
+    var bytesSent: UInt64 = 0
+    /// `bytesSent` when the present request began: what the peer acknowledged beyond it belongs to this request.
+    var bytesBeforeRequest: UInt64 = 0
+    var isQueuedForTurn = false
+    /// In a tunnel: the end of this side's bytes has been read.
+    var hasEnded = false
+    var idleSince: Instant
+    var timer = TimerHandle.none
+
+    init(socket: consuming Socket, token: SlabToken, endpoint: Endpoint, isConnected: Bool, now: Instant) {
+        self.socket = socket
+        self.token = token
+        self.endpoint = endpoint
+        phase = isConnected ? .awaitingHead : .connecting
+        isWritable = isConnected
+        idleSince = now
+    }
+}

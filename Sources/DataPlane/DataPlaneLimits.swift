@@ -1,0 +1,45 @@
+import HTTP
+
+/// Every limit of the data plane, with its default. Figures are a worker's own unless said otherwise.
+public struct DataPlaneLimits: Sendable {
+    /// Limits on heads and trailers, by bytes and count.
+    public var http = HTTPLimits()
+    /// First to last byte of a request head, in milliseconds. Default 10,000. At the limit: 408, close.
+    public var headTimeoutMilliseconds: UInt64 = 10_000
+    /// Silence of a client in the middle of a body, in either direction, in milliseconds. Default 60,000. At the limit:
+    /// 408 if no response has begun, else the connection is cut.
+    public var bodyIdleTimeoutMilliseconds: UInt64 = 60_000
+    /// A client connection without a request, in milliseconds. Default 75,000. At the limit: close.
+    public var keepAliveIdleMilliseconds: UInt64 = 75_000
+    /// An upstream connection without a request, in milliseconds. Default 60,000. At the limit: close.
+    public var upstreamIdleMilliseconds: UInt64 = 60_000
+    /// One attempt to connect to a pod, in milliseconds. Default 1,000.
+    public var upstreamConnectMilliseconds: UInt64 = 1_000
+    /// Attempts to connect for one request while nothing was sent. Default 3. At the limit: 503, flag UF.
+    public var upstreamConnectTries = 3
+    /// Unused upstream connections kept for one pod. Default 1,000 (Knative's, for unlimited revisions).
+    public var upstreamIdleConnections = 1_000
+    /// Requests on one client connection. Default 100,000. At the limit: `Connection: close`.
+    public var requestsPerConnection = 100_000
+    /// Client connections of all workers. Default 50,000, less if descriptors are fewer. At the limit: the newest is closed.
+    public var connections = 50_000
+    /// Client connections of one address, loopback excepted. Default 1,000. At the limit: the newest is closed.
+    public var connectionsPerAddress = 1_000
+    /// Memory for bytes in flight. Default 64 MiB. At the limit: new requests get 503, transfers are cut.
+    public var bufferedBytes = 64 << 20
+    /// Bytes taken from one connection before others have their turn, in reads of 64 KiB. Default 16.
+    public var readsPerWakeup = 16
+    /// Connections taken from the listener in one wake-up. Default 64.
+    public var acceptsPerWakeup = 64
+    /// 1xx responses to one request. Default 16. At the limit: 502.
+    public var interimResponses = 16
+    /// How long a connection is read to its end after we have said the last word, in milliseconds. Default 2,000.
+    public var lingerMilliseconds: UInt64 = 2_000
+    /// How much is read and thrown away meanwhile, in bytes. Default 256 KiB.
+    public var lingerBytes = 256 << 10
+    /// What `Retry-After` says when we are full, in seconds. Default 1.
+    public var retryAfterSeconds: UInt64 = 1
+
+    /// The defaults.
+    public init() {}
+}

@@ -1,0 +1,134 @@
+import HTTP
+import HTTP1
+import Primitives
+
+/// The head as the pod receives it: the request line and the fields that may pass, then ours.
+extension Worker {
+    /// Fields from outside that a client has no business to set: they steer Knative's components, or are ours to say.
+    private static let ours: KnownFieldSet = KnownFieldSet(
+        .kProxyRequest, .kOriginalHost, .kPassthroughLb, .kKubeletProbe, .knativeServingRevision,
+        .knativeServingNamespace, .knativeDirectLb, .xForwardedFor, .xForwardedProto, .xForwardedHost, .forwarded)
+    /// Replaced as well when nobody in front of us is trusted.
+    private static let spoofable = KnownFieldSet(.xForwardedPort, .xRealIp)
+
+    /// Writes the head that was parsed from `bytes` into the output list's memory.
+    func writeRequestHead(_ bytes: ByteView, _ connection: Downstream) {
+        var excluded = Self.ours.union(KnownFieldSet(.http2Settings))
+        if !options.trustsForwarded { excluded.formUnion(Self.spoofable) }
+        let hostIsReplaced = !requestHead.targetPrefix.isEmptyLiteral || requestHead.target != requestHead.pathAndQuery
+        if hostIsReplaced { excluded.formUnion(KnownFieldSet(.host)) }
+        // HTTP/1.0 knows no expectations (RFC 9110 §10.1.1).
+        if !requestHead.expectsContinue { excluded.formUnion(KnownFieldSet(.expect)) }
+
+        HeadWriter.writeRequestLine(requestHead, of: bytes, to: &output.writer)
+        if hostIsReplaced { HeadWriter.writeField("Host", bytes[requestHead.authority], to: &output.writer) }
+        HeadWriter.writeFields(requestHead.fields, of: bytes, excluding: excluded, to: &output.writer)
+        writeForwarding(bytes, connection)
+        if !requestHead.fields.present.contains(.xRequestId) { writeRequestID() }
+        if requestHead.framing == .chunked { output.writer.append("Transfer-Encoding: chunked\r\n") }
+        if requestHead.wantsUpgrade, let upgrade = requestHead.fields.firstIndex(of: .upgrade) {
+            output.writer.append("Connection: Upgrade\r\n")
+            HeadWriter.writeField("Upgrade", requestHead.fields.value(upgrade, in: bytes), to: &output.writer)
+        } else if requestHead.acceptsTrailers {
+            output.writer.append("TE: trailers\r\nConnection: TE\r\n")
+        }
+        output.writer.append("\r\n")
+    }
+
+    private func writeForwarding(_ bytes: ByteView, _ connection: Downstream) {
+        guard !options.trustsForwarded else { return writeTrustedForwarding(bytes, connection) }
+        let host = bytes[requestHead.authority]
+        output.writer.append("X-Forwarded-For: ")
+        connection.pointee.appendPeer(to: &output.writer)
+        output.writer.append("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
+        output.writer.append(host)
+        output.writer.append("\r\nForwarded: ")
+        connection.pointee.withPeerText { peer in
+            Forwarded.write(for: peer, host: host, proto: ByteView("http"), to: &output.writer)
+        }
+        output.writer.append("\r\n")
+    }
+
+    /// Another proxy stands in front: its fields are kept, and the client we see (that proxy) is added.
+    private func writeTrustedForwarding(_ bytes: ByteView, _ connection: Downstream) {
+        let list = value(of: .xForwardedFor, bytes)
+        let proto = value(of: .xForwardedProto, bytes)
+        let host = value(of: .xForwardedHost, bytes)
+        output.writer.append("X-Forwarded-For: ")
+        var index = requestHead.fields.firstIndex(of: .xForwardedFor)
+        while let line = index {
+            output.writer.append(requestHead.fields.value(line, in: bytes))
+            output.writer.append(", ")
+            index = requestHead.fields.nextIndex(of: .xForwardedFor, from: line + 1)
+        }
+        connection.pointee.appendPeer(to: &output.writer)
+        output.writer.append("\r\n")
+        HeadWriter.writeField("X-Forwarded-Proto", proto.isEmpty ? ByteView("http") : proto, to: &output.writer)
+        HeadWriter.writeField(
+            "X-Forwarded-Host", host.isEmpty ? bytes[requestHead.authority] : host, to: &output.writer)
+        output.writer.append("Forwarded: ")
+        let forwarded = value(of: .forwarded, bytes)
+        if !forwarded.isEmpty {
+            output.writer.append(forwarded)
+        } else if list.isEmpty {
+            connection.pointee.withPeerText { peer in
+                Forwarded.write(for: peer, host: host, proto: proto, to: &output.writer)
+            }
+        } else {
+            Forwarded.write(for: list, host: host, proto: proto, to: &output.writer)
+        }
+        output.writer.append("\r\n")
+    }
+
+    private func value(of field: KnownField, _ bytes: ByteView) -> ByteView {
+        requestHead.fields.firstIndex(of: field).map { requestHead.fields.value($0, in: bytes) } ?? .empty
+    }
+
+    /// A random (version 4) UUID, as Envoy makes it.
+    private func writeRequestID() {
+        output.writer.append("X-Request-Id: ")
+        let high = random.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000
+        let low = random.next() & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+        writeHex(high, digits: 8, from: 64)
+        output.writer.append(UInt8(ascii: "-"))
+        writeHex(high, digits: 4, from: 32)
+        output.writer.append(UInt8(ascii: "-"))
+        writeHex(high, digits: 4, from: 16)
+        output.writer.append(UInt8(ascii: "-"))
+        writeHex(low, digits: 4, from: 64)
+        output.writer.append(UInt8(ascii: "-"))
+        writeHex(low, digits: 12, from: 48)
+        output.writer.append("\r\n")
+    }
+
+    private func writeHex(_ bits: UInt64, digits: Int, from top: Int) {
+        guard let place = output.writer.reserve(digits) else { return }
+        for index in 0..<digits {
+            let digit = UInt8(truncatingIfNeeded: bits >> UInt64(top - 4 * (index + 1)) & 15)
+            place[index] = digit < 10 ? 0x30 &+ digit : 0x57 &+ digit
+        }
+    }
+
+    /// The head as the client receives it: what may pass of the pod's, and the framing and persistence of our side.
+    func writeResponseHead(_ bytes: ByteView, _ exchange: ExchangePointer) {
+        HeadWriter.writeStatusLine(responseHead.status, reason: bytes[responseHead.reason], to: &output.writer)
+        HeadWriter.writeFields(responseHead.fields, of: bytes, excluding: [], to: &output.writer)
+        if exchange.pointee.responseIsChunked { output.writer.append("Transfer-Encoding: chunked\r\n") }
+        if !responseHead.fields.present.contains(.date) {
+            // RFC 9110 §6.6.1: who forwards a response without a date adds it.
+            output.writer.append("Date: ")
+            date.append(to: &output.writer)
+            output.writer.append("\r\n")
+        }
+        if exchange.pointee.closesDownstream {
+            output.writer.append("Connection: close\r\n")
+        } else if exchange.pointee.clientVersion == .http10 {
+            output.writer.append("Connection: keep-alive\r\n")
+        }
+        output.writer.append("\r\n")
+    }
+}
+
+extension StaticString {
+    fileprivate var isEmptyLiteral: Bool { utf8CodeUnitCount == 0 }
+}

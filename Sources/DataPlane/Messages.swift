@@ -1,0 +1,53 @@
+import Admission
+import Balancing
+import EventLoop
+import Primitives
+import Telemetry
+
+/// What the control thread tells a worker, through the worker's mailbox.
+public enum WorkerCommand: Sendable {
+    /// Use these routes from the next event on. Requests under way keep the revision they chose.
+    case publish(RoutingSnapshot)
+    /// A waiting request got a slot.
+    case grant(RevisionTarget, Grant)
+    /// A waiting request will get none: its revision has gone.
+    case refuse(Waiter)
+    /// Send a `WorkerEvent.report`.
+    case report
+    /// Close unused connections to an endpoint that has been retired.
+    case forget(Endpoint)
+    /// Answer what comes, with `Connection: close`; close unused connections.
+    case drain
+    /// Stop accepting, finish what is under way; then say `drained`.
+    case stopAccepting
+    /// End now.
+    case stop
+}
+
+/// What workers tell the control thread.
+public enum WorkerEvent: Sendable {
+    /// Requests wait and there is no capacity. Said once until `RevisionTarget.demandSeen`.
+    case demand(RevisionTarget)
+    /// An endpoint refused a connection and was suspended: look at it.
+    case suspect(RevisionTarget, Endpoint)
+    /// A retired endpoint has finished its last request.
+    case idle(Endpoint)
+    /// Statistics since the last report, for revisions that had requests.
+    case report(worker: Int, [RevisionReport])
+    /// The first request after a wait was handed to a pod.
+    case dispatched(RevisionTarget, arrived: Instant, granted: Instant, sent: Instant)
+    /// Nothing is under way any more after `stopAccepting`.
+    case drained(worker: Int)
+    /// The worker could not start.
+    case failed(worker: Int, SystemError)
+    /// Descriptors ran out; accepting goes on by itself when some are free.
+    case descriptorsExhausted(worker: Int)
+}
+
+/// One revision's requests as one worker saw them since the last report.
+public struct RevisionReport: Sendable {
+    /// The revision.
+    public let target: RevisionTarget
+    /// Time-weighted sums and counts of the window.
+    public let sums: WindowSums
+}

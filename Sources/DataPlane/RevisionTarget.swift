@@ -1,0 +1,87 @@
+import Admission
+import Primitives
+import Synchronization
+import Telemetry
+
+/// The three time limits of a revision (spec.timeoutSeconds and its companions), in nanoseconds; 0 means off.
+public struct RevisionTimeouts: Sendable, Equatable {
+    /// From the complete head to the end of the response. Default 300 s.
+    public var total: UInt64 = 300_000_000_000
+    /// From the complete head to the first byte of the response. Default off.
+    public var responseStart: UInt64 = 0
+    /// Between two parts of the response. Default off.
+    public var idle: UInt64 = 0
+
+    /// Knative's defaults.
+    public init() {}
+}
+
+/// What one worker keeps for one revision.
+struct WorkerCell {
+    var view = EndpointView()
+    var stats: RequestStats
+    /// Whether the worker has this cell in its list for the next report.
+    var isListed = false
+}
+
+/// One revision as the workers see it: its gate, its limits, and a cell for every worker.
+///
+/// Immutable but for the gate (its own locks and atomics), the demand flag (atomic) and the cells.
+/// `@unchecked Sendable`: cell `i` is touched by worker `i` only, and lives as long as the target, which every exchange
+/// and every snapshot holds.
+public final class RevisionTarget: @unchecked Sendable {
+    /// The owner's number for the revision.
+    public let id: UInt64
+    /// Name of the revision.
+    public let name: String
+    /// Its namespace.
+    public let namespace: String
+    /// Who may enter, and who waits.
+    public let gate: RevisionGate
+    /// Its time limits.
+    public let timeouts: RevisionTimeouts
+
+    private let cells: UnsafeMutablePointer<WorkerCell>
+    private let workerCount: Int
+    private let demandIsPending = Atomic<Bool>(false)
+    private let nameBytes: UnsafeMutableBufferPointer<UInt8>
+
+    /// A revision for `workerCount` workers.
+    public init(
+        id: UInt64, name: String, namespace: String, gate: RevisionGate, timeouts: RevisionTimeouts, workerCount: Int,
+        now: Instant
+    ) {
+        self.id = id
+        self.name = name
+        self.namespace = namespace
+        self.gate = gate
+        self.timeouts = timeouts
+        self.workerCount = workerCount
+        cells = .allocate(capacity: workerCount)
+        for index in 0..<workerCount { (cells + index).initialize(to: WorkerCell(stats: RequestStats(now: now))) }
+        let utf8 = Array(name.utf8)
+        nameBytes = .allocate(capacity: utf8.count)
+        _ = nameBytes.initialize(fromContentsOf: utf8)
+    }
+
+    /// The name, for the access log.
+    var nameView: ByteView { ByteView(UnsafeRawBufferPointer(nameBytes)) }
+
+    /// The cell of one worker; only that worker may ask.
+    func cell(_ worker: Int) -> UnsafeMutablePointer<WorkerCell> {
+        precondition(worker < workerCount)
+        return cells + worker
+    }
+
+    /// Notes that capacity is wanted. True if nobody has said so since `demandSeen`: then tell the control thread.
+    func raiseDemand() -> Bool { !demandIsPending.exchange(true, ordering: .acquiringAndReleasing) }
+
+    /// The control thread has taken notice; from now on a further demand is told again.
+    public func demandSeen() { demandIsPending.store(false, ordering: .releasing) }
+
+    deinit {
+        cells.deinitialize(count: workerCount)
+        cells.deallocate()
+        nameBytes.deallocate()
+    }
+}

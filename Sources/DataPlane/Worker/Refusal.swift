@@ -1,0 +1,85 @@
+import HTTP
+import Primitives
+import Telemetry
+
+/// Every reason for which Martlet itself answers a request: the status, the text, and the flag in the access log.
+///
+/// Texts that Knative's components send are theirs to the letter (spec/dataplane 1.6 to 1.8, 3.2).
+enum Refusal: Equatable {
+    /// No rule has the request's host. The text lists nothing.
+    case noRoute
+    /// The head is not one we can read for sure.
+    case parseFailure(ParseFailure)
+    /// The head did not come in time.
+    case headTimeout
+    /// The body did not come in time.
+    case bodyTimeout
+    /// Connections, exchanges or memory are at their limits.
+    case overloaded
+    /// The revision's queue, or all queues together, are full.
+    case queueFull
+    /// No capacity within the revision's timeout.
+    case queueTimeout
+    /// No complete response within the revision's timeout.
+    case responseTimeout
+    /// The revision was deleted while the request waited.
+    case revisionGone
+    /// No pod took a connection.
+    case connectFailed
+    /// The pod closed or broke the connection without an answer.
+    case upstreamReset
+    /// The pod's answer cannot be read for sure.
+    case badResponse
+
+    var status: Int {
+        switch self {
+        case .noRoute: 404
+        case .parseFailure(let failure): failure.status
+        case .headTimeout, .bodyTimeout: 408
+        case .overloaded, .queueFull, .revisionGone, .connectFailed: 503
+        case .queueTimeout, .responseTimeout: 504
+        case .upstreamReset, .badResponse: 502
+        }
+    }
+
+    var text: StaticString {
+        switch self {
+        case .noRoute: "not found\n"
+        case .parseFailure(let failure): failure.reason.text
+        case .headTimeout: "request head timeout\n"
+        case .bodyTimeout: "request body timeout\n"
+        case .overloaded: "overloaded\n"
+        case .queueFull: "pending request queue full\n"
+        case .queueTimeout: "activator request timeout"
+        case .responseTimeout: "request timeout"
+        case .revisionGone: "revision is gone\n"
+        case .connectFailed: "no pod of the revision accepts connections\n"
+        case .upstreamReset: "the pod closed the connection without a response\n"
+        case .badResponse: "the pod's response is not valid HTTP/1.1\n"
+        }
+    }
+
+    var flag: ResponseFlag {
+        switch self {
+        case .noRoute: .noRoute
+        case .parseFailure: .downstreamProtocolError
+        case .headTimeout, .bodyTimeout: .downstreamProtocolError
+        case .overloaded: .upstreamOverflow
+        case .queueFull: .queueFull
+        case .queueTimeout: .queueTimeout
+        case .responseTimeout: .upstreamTimeout
+        case .revisionGone: .noHealthyUpstream
+        case .connectFailed: .upstreamConnectionFailure
+        case .upstreamReset: .upstreamConnectionTermination
+        case .badResponse: .upstreamProtocolError
+        }
+    }
+
+    /// Whether the client should come back soon: we are full, not broken.
+    var hasRetryAfter: Bool {
+        switch self {
+        case .overloaded, .queueFull, .connectFailed, .revisionGone: true
+        default: false
+        }
+    }
+}

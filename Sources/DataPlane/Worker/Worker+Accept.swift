@@ -1,0 +1,105 @@
+import EventLoop
+import Glibc
+import Primitives
+
+/// Taking connections, draining, and the end of accepting.
+extension Worker {
+    /// A connection taken at the last moment may still send its first request for so long, in milliseconds.
+    static let firstRequestGraceMilliseconds: UInt64 = 200
+
+    func acceptConnections() {
+        for _ in 0..<limits.acceptsPerWakeup {
+            guard listener != nil else { return }
+            switch acceptNext() {
+            case .connection(let socket, let peer): admitConnection(socket, from: peer)
+            case .nobody: return
+            case .failed(let code): return acceptFailed(code)
+            }
+        }
+    }
+
+    private func acceptNext() -> Listener.AcceptResult { listener?.accept() ?? .nobody }
+
+    private func admitConnection(_ socket: consuming Socket, from peer: SocketAddress) {
+        guard connectionBudget.take() else { return }
+        guard countAddress(peer) else { return connectionBudget.give() }
+        guard let token = downstreams.vacancy(),
+            poller.register(socket.fd, token: TaggedToken(.downstream, token).packed) == 0
+        else {
+            uncountAddress(peer)
+            return connectionBudget.give()
+        }
+        let connection = downstreams.insert(
+            DownstreamConnection(socket: socket, token: token, peer: peer, now: now), at: token)
+        setDeadline(connection, now.adding(milliseconds: limits.keepAliveIdleMilliseconds))
+    }
+
+    /// Counts a connection of this address; false at the limit. This worker's share of the limit, since the kernel spreads
+    /// one client's connections over the workers.
+    private func countAddress(_ peer: SocketAddress) -> Bool {
+        guard !peer.isLoopback else { return true }
+        let share = max(1, limits.connectionsPerAddress / options.count)
+        let count = addressCounts[peer.hostKey, default: 0]
+        guard count < share else { return false }
+        addressCounts[peer.hostKey] = count + 1
+        return true
+    }
+
+    func uncountAddress(_ peer: SocketAddress) {
+        guard !peer.isLoopback, let count = addressCounts[peer.hostKey] else { return }
+        addressCounts[peer.hostKey] = count > 1 ? count - 1 : nil
+    }
+
+    /// Descriptors or memory ran out: pause instead of spinning; connections wait in the kernel.
+    private func acceptFailed(_ code: Int32) {
+        if let fd = listener?.fd { poller.forget(fd) }
+        _ = timers.arm(now.adding(milliseconds: 100), payload: TaggedToken(.resumeAccept).packed)
+        if code == EMFILE || code == ENFILE { events.post(.descriptorsExhausted(worker: options.index)) }
+    }
+
+    /// From now on every answer closes its connection, and unused connections are closed.
+    func beginDrain() {
+        isDraining = true
+        for token in downstreams.tokens() {
+            guard let connection = downstreams[token], connection.pointee.phase == .idle,
+                connection.pointee.requestsBegun > 0, !connection.pointee.isReadable
+            else { continue }
+            // A request may be on its way: we say that we will send no more and answer nothing, as RFC 9112 §9.6 has it.
+            if case .wouldBlock = connection.pointee.socket.peek() { close(connection) }
+        }
+    }
+
+    /// Takes what the kernel has accepted already, then refuses.
+    func stopAccepting() {
+        isDraining = true
+        while listener != nil {
+            if case .connection(let socket, let peer) = acceptNext() { admitConnection(socket, from: peer) } else { break }
+        }
+        listener = nil
+        isClosingDown = true
+        _ = timers.arm(now.adding(milliseconds: Self.firstRequestGraceMilliseconds), payload: TaggedToken(.wake).packed)
+    }
+
+    func sayDrainedIfSo() {
+        guard isClosingDown, !saidDrained, exchanges.count == endedExchanges.count else { return }
+        for token in downstreams.tokens() where !isFinished(token) { return }
+        saidDrained = true
+        events.post(.drained(worker: options.index))
+    }
+
+    /// Whether a connection has nothing left to do; one that is idle is closed for that.
+    private func isFinished(_ token: SlabToken) -> Bool {
+        guard let connection = downstreams[token] else { return true }
+        switch connection.pointee.phase {
+        case .head, .exchange, .tunnel: return false
+        case .lingering, .closed: return true
+        case .idle:
+            guard connection.pointee.outbound.count == 0 else { return false }
+            let age = now.milliseconds(since: connection.pointee.acceptedAt)
+            if connection.pointee.requestsBegun == 0, age < Self.firstRequestGraceMilliseconds { return false }
+            if case .bytes = connection.pointee.socket.peek() { return false }
+            close(connection)
+            return true
+        }
+    }
+}

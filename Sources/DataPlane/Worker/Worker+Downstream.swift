@@ -1,0 +1,293 @@
+import EventLoop
+import Glibc
+import HTTP
+import HTTP1
+import Primitives
+import Telemetry
+
+/// The client's side of a connection: readiness, heads, time limits, closing.
+extension Worker {
+    typealias Downstream = UnsafeMutablePointer<DownstreamConnection>
+
+    /// Handles a change of readiness, or (with none) goes on where a limit stopped.
+    func downstreamReady(_ token: SlabToken, _ readiness: Readiness) {
+        guard let connection = downstreams[token], connection.pointee.phase != .closed else { return }
+        if readiness.contains(.readable) { connection.pointee.isReadable = true }
+        if readiness.contains(.writable) { connection.pointee.isWritable = true }
+        if !readiness.isDisjoint(with: [.peerClosed, .broken]) {
+            connection.pointee.peerHasClosed = true
+            connection.pointee.isReadable = true
+        }
+        if readiness.contains(.broken) { return downstreamBroke(connection) }
+        if connection.pointee.outbound.count > 0 {
+            guard connection.pointee.isWritable, flush(connection) else { return }
+        }
+        switch connection.pointee.phase {
+        case .idle, .head: readHead(connection)
+        case .exchange: exchangeDownstreamReady(connection)
+        case .tunnel: pumpTunnel(connection)
+        case .lingering: linger(connection)
+        case .closed: break
+        }
+    }
+
+    /// The connection is broken: whatever was under way is cancelled.
+    func downstreamBroke(_ connection: Downstream) {
+        if let exchange = exchanges[connection.pointee.exchange] { clientGone(exchange) }
+        close(connection)
+    }
+
+    private func exchangeDownstreamReady(_ connection: Downstream) {
+        guard let exchange = exchanges[connection.pointee.exchange] else { return }
+        if exchange.pointee.stage == .active {
+            if !exchange.pointee.requestIsComplete { pumpRequestBody(connection, exchange) }
+            // The client may be ready for more of the response.
+            if exchange.pointee.stage == .active, let upstream = upstreams[exchange.pointee.upstream],
+                upstream.pointee.isReadable, connection.pointee.outbound.count == 0
+            {
+                readResponse(upstream)
+            }
+        }
+        guard connection.pointee.peerHasClosed, connection.pointee.phase == .exchange,
+            exchange.pointee.stage != .ended
+        else { return }
+        // A client that has sent its whole request and then closes has gone (as Go's server sees it); one that has
+        // already sent its next request has not.
+        if exchange.pointee.requestIsComplete || exchange.pointee.stage != .active,
+            connection.pointee.inbound.count <= exchange.pointee.consumed,
+            connection.pointee.socket.peek() == .endOfStream
+        {
+            clientGone(exchange)
+            close(connection)
+        }
+    }
+
+    // MARK: Heads
+
+    func readHead(_ connection: Downstream) {
+        for _ in 0..<limits.readsPerWakeup {
+            if connection.pointee.inbound.count > 0 {
+                guard !parseHead(connection) else { return }
+            }
+            guard connection.pointee.isReadable else { break }
+            guard provideHeadRoom(connection) else { return }
+            switch connection.pointee.socket.receive(into: connection.pointee.inbound.free) {
+            case .bytes(let count):
+                // A short read has drained the socket; the next edge tells of more. After a close, read on to the end.
+                if count < connection.pointee.inbound.room, !connection.pointee.peerHasClosed {
+                    connection.pointee.isReadable = false
+                }
+                connection.pointee.inbound.filled(count)
+                if connection.pointee.phase == .idle { headBegins(connection) }
+            case .wouldBlock: connection.pointee.isReadable = false
+            case .endOfStream: return close(connection)
+            case .failed: return close(connection)
+            }
+        }
+        if connection.pointee.inbound.count == 0 { buffers.release(&connection.pointee.inbound) }
+        if connection.pointee.isReadable { queueTurn(connection) }
+    }
+
+    private func headBegins(_ connection: Downstream) {
+        connection.pointee.phase = .head
+        connection.pointee.scanned = 0
+        connection.pointee.lastProgress = now
+        setDeadline(connection, now.adding(milliseconds: limits.headTimeoutMilliseconds))
+    }
+
+    /// Makes room to read more of a head. Grows to the largest class, which is over the limit of heads; the parser refuses
+    /// before that is full.
+    private func provideHeadRoom(_ connection: Downstream) -> Bool {
+        if connection.pointee.inbound.room > 0 { return true }
+        connection.pointee.inbound.compact()
+        if connection.pointee.inbound.room > 0 { return true }
+        let wanted = max(BufferPool.smallest, connection.pointee.inbound.capacity * 2)
+        if buffers.provide(wanted, in: &connection.pointee.inbound) { return true }
+        replyWithoutExchange(connection, .overloaded)
+        return false
+    }
+
+    /// Parses the head at the front of the inbound bytes. True if the connection has moved on.
+    private func parseHead(_ connection: Downstream) -> Bool {
+        if connection.pointee.phase == .idle { headBegins(connection) }
+        let bytes = connection.pointee.inbound.bytes
+        headOwner = .none
+        do throws(ParseFailure) {
+            guard try requestHead.parse(bytes, scanned: &connection.pointee.scanned) else { return false }
+        } catch {
+            replyWithoutExchange(connection, .parseFailure(error))
+            return true
+        }
+        beginExchange(connection, bytes)
+        return true
+    }
+
+    // MARK: Sending
+
+    /// Sends what waits. True if nothing waits any more and the connection is still there.
+    func flush(_ connection: Downstream) -> Bool {
+        while connection.pointee.outbound.count > 0 {
+            switch connection.pointee.socket.send(connection.pointee.outbound.bytes) {
+            case .bytes(let count):
+                connection.pointee.outbound.consume(count)
+                connection.pointee.lastProgress = now
+            case .wouldBlock:
+                connection.pointee.isWritable = false
+                return false
+            case .endOfStream, .failed:
+                downstreamBroke(connection)
+                return false
+            }
+        }
+        buffers.release(&connection.pointee.outbound)
+        if connection.pointee.closesAfterFlush {
+            beginLinger(connection)
+            return false
+        }
+        return true
+    }
+
+    /// Sends the output list to the client; what the kernel does not take is kept, and the upstream waits. False if the
+    /// connection broke.
+    func sendOutput(_ connection: Downstream) -> Bool {
+        guard output.bytes > 0 else { return true }
+        var sent = 0
+        if connection.pointee.outbound.count == 0 {
+            let result =
+                output.count == 1
+                ? connection.pointee.socket.send(output.piece(0)) : connection.pointee.socket.send(output.pieces)
+            switch result {
+            case .bytes(let count): sent = count
+            case .wouldBlock: break
+            case .endOfStream, .failed: return false
+            }
+        }
+        connection.pointee.lastProgress = now
+        if sent == output.bytes { return true }
+        connection.pointee.isWritable = false
+        guard park(in: &connection.pointee.outbound, from: sent) else { return false }
+        armStallTimer(connection)
+        return true
+    }
+
+    /// Keeps the output list from byte `sent` on in `buffer`. False if there is no memory for it.
+    func park(in buffer: inout Buffer, from sent: Int) -> Bool {
+        guard buffers.provide(buffer.count + output.bytes - sent, in: &buffer) else { return false }
+        var skip = sent
+        for index in 0..<output.count {
+            let piece = output.piece(index)
+            let skipped = min(skip, piece.count)
+            skip -= skipped
+            guard buffer.append(piece.dropping(first: skipped)) else { return false }
+        }
+        return true
+    }
+
+    // MARK: Time
+
+    /// Sets when the connection must have moved on. A timer armed for earlier stays and is armed again when it fires, so
+    /// that a deadline pushed back with every request costs a store.
+    func setDeadline(_ connection: Downstream, _ deadline: Instant) {
+        connection.pointee.deadline = deadline
+        guard deadline < connection.pointee.timerInstant else { return }
+        if connection.pointee.timerInstant != .distantFuture { timers.cancel(connection.pointee.timer) }
+        armTimer(connection, deadline)
+    }
+
+    private func armTimer(_ connection: Downstream, _ deadline: Instant) {
+        connection.pointee.timerInstant = deadline
+        guard deadline != .distantFuture else { return }
+        connection.pointee.timer = timers.arm(
+            deadline, payload: TaggedToken(.downstream, connection.pointee.token).packed)
+    }
+
+    /// The client must take or send a byte within the body limit.
+    func armStallTimer(_ connection: Downstream) {
+        setDeadline(connection, now.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds))
+    }
+
+    func downstreamTimerFired(_ token: SlabToken) {
+        guard let connection = downstreams[token], connection.pointee.phase != .closed else { return }
+        connection.pointee.timerInstant = .distantFuture
+        guard connection.pointee.deadline <= now else {
+            return armTimer(connection, connection.pointee.deadline)
+        }
+        connection.pointee.deadline = .distantFuture
+        switch connection.pointee.phase {
+        case .idle:
+            if connection.pointee.outbound.count > 0 { return stalled(connection) }
+            close(connection)
+        case .head: replyWithoutExchange(connection, .headTimeout)
+        case .exchange, .tunnel: stalled(connection)
+        case .lingering: close(connection)
+        case .closed: break
+        }
+    }
+
+    /// The body limit may have passed: if a byte moved since, or it is not the client we wait for, the limit starts over.
+    private func stalled(_ connection: Downstream) {
+        let exchange = exchanges[connection.pointee.exchange]
+        let waitsForClient: Bool
+        if let exchange, exchange.pointee.stage == .active {
+            let upstreamIsFree = upstreams[exchange.pointee.upstream].map { $0.pointee.outbound.count == 0 } ?? false
+            waitsForClient = !exchange.pointee.requestIsComplete && upstreamIsFree
+        } else {
+            waitsForClient = false
+        }
+        let isStuck = connection.pointee.outbound.count > 0 || waitsForClient
+        let limit = connection.pointee.lastProgress.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds)
+        if !isStuck || limit > now {
+            // Only while there is something to watch; a new transfer arms the timer itself.
+            if isStuck { setDeadline(connection, limit) } else if exchange != nil { armStallTimer(connection) }
+            return
+        }
+        guard let exchange else { return close(connection) }
+        if exchange.pointee.responseHasStarted || connection.pointee.outbound.count > 0 {
+            clientGone(exchange)
+            close(connection)
+        } else {
+            fail(exchange, .bodyTimeout)
+        }
+    }
+
+    // MARK: Closing
+
+    /// After the last word: says that we send no more, and reads what still comes for a moment, so that a client in the
+    /// middle of sending is not reset before it has read our answer (RFC 9112 §9.6).
+    func beginLinger(_ connection: Downstream) {
+        guard connection.pointee.outbound.count == 0 else {
+            connection.pointee.closesAfterFlush = true
+            return
+        }
+        if connection.pointee.peerHasClosed, connection.pointee.socket.peek() == .endOfStream { return close(connection) }
+        connection.pointee.socket.shutdownWrite()
+        connection.pointee.phase = .lingering
+        buffers.release(&connection.pointee.inbound)
+        setDeadline(connection, now.adding(milliseconds: limits.lingerMilliseconds))
+        linger(connection)
+    }
+
+    private func linger(_ connection: Downstream) {
+        while connection.pointee.isReadable {
+            switch connection.pointee.socket.receive(into: scratch) {
+            case .bytes(let count):
+                connection.pointee.lingeredBytes += count
+                if connection.pointee.lingeredBytes > limits.lingerBytes { return close(connection) }
+            case .wouldBlock: connection.pointee.isReadable = false
+            case .endOfStream, .failed: return close(connection)
+            }
+        }
+    }
+
+    /// Closes the socket at the end of the wake-up and gives everything back.
+    func close(_ connection: Downstream) {
+        guard connection.pointee.phase != .closed else { return }
+        connection.pointee.phase = .closed
+        if connection.pointee.timerInstant != .distantFuture { timers.cancel(connection.pointee.timer) }
+        buffers.release(&connection.pointee.inbound)
+        buffers.release(&connection.pointee.outbound)
+        uncountAddress(connection.pointee.peer)
+        connectionBudget.give()
+        closedDownstreams.append(connection.pointee.token)
+    }
+}

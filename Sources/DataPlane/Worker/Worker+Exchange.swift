@@ -1,0 +1,221 @@
+import Admission
+import Balancing
+import EventLoop
+import HTTP
+import HTTP1
+import Primitives
+import Telemetry
+
+/// The life of a request: route, admission, dispatch, and its one end.
+extension Worker {
+    typealias ExchangePointer = UnsafeMutablePointer<Exchange>
+
+    /// Starts the exchange of the head just parsed, which stands at the front of `bytes`.
+    func beginExchange(_ connection: Downstream, _ bytes: ByteView) {
+        connection.pointee.requestsBegun += 1
+        guard let route = snapshot.table.match(host: bytes[requestHead.host]) else {
+            return replyWithoutExchange(connection, .noRoute)
+        }
+        let target = snapshot.targets[snapshot.table.pick(route)]
+        guard let token = exchanges.vacancy() else { return replyWithoutExchange(connection, .overloaded) }
+        let exchange = exchanges.insert(
+            Exchange(
+                token: token, downstream: connection.pointee.token, target: target, head: requestHead,
+                limits: limits.http, now: now),
+            at: token)
+        headOwner = token
+        connection.pointee.exchange = token
+        connection.pointee.phase = .exchange
+        connection.pointee.deadline = .distantFuture
+        if connection.pointee.requestsBegun >= limits.requestsPerConnection || isDraining {
+            exchange.pointee.closesDownstream = true
+        }
+        if options.accessLog != .off { note(exchange, bytes) }
+        count(arrivalAt: target)
+        armDeadline(exchange)
+        admit(exchange, connection)
+    }
+
+    private func count(arrivalAt target: RevisionTarget) {
+        let cell = target.cell(options.index)
+        cell.pointee.stats.arrive(now: now, proxied: false)
+        if !cell.pointee.isListed {
+            cell.pointee.isListed = true
+            listedTargets.append(target)
+        }
+    }
+
+    // MARK: Admission
+
+    private func admit(_ exchange: ExchangePointer, _ connection: Downstream) {
+        let target = exchange.pointee.target
+        let waiter = Waiter(worker: options.index, token: exchange.pointee.token.packed)
+        let outcome = target.gate.admit(waiter, view: &target.cell(options.index).pointee.view, random: random.next())
+        settle(exchange, connection, outcome)
+    }
+
+    /// Asks again for a request whose pod could not be reached; it keeps its age.
+    func readmit(_ exchange: ExchangePointer, _ connection: Downstream, avoiding endpoint: Endpoint?) {
+        let target = exchange.pointee.target
+        let waiter = Waiter(worker: options.index, token: exchange.pointee.token.packed)
+        settle(
+            exchange, connection,
+            target.gate.readmit(
+                waiter, view: &target.cell(options.index).pointee.view, random: random.next(), avoiding: endpoint))
+    }
+
+    private func settle(_ exchange: ExchangePointer, _ connection: Downstream, _ outcome: AdmissionOutcome) {
+        let target = exchange.pointee.target
+        switch outcome {
+        case .admitted(let endpoint):
+            exchange.pointee.endpoint = endpoint
+            dispatch(exchange, connection, to: endpoint)
+        case .queued(let ticket):
+            exchange.pointee.ticket = ticket
+            exchange.pointee.stage = .waiting
+            exchange.pointee.waited = true
+            if target.cell(options.index).pointee.view.count == 0 { exchange.pointee.flags.insert(ResponseFlags(.coldStart)) }
+            if target.raiseDemand() { events.post(.demand(target)) }
+            // A client that has gone already is noticed now; later its close is an edge of its own.
+            if connection.pointee.peerHasClosed { downstreamReady(connection.pointee.token, []) }
+        case .refused: fail(exchange, .queueFull)
+        }
+    }
+
+    /// A slot came for a waiting request. If the request has gone meanwhile, the slot goes on.
+    func granted(_ grant: Grant, of target: RevisionTarget) {
+        guard let exchange = exchanges[SlabToken(packed: grant.waiter.token)], exchange.pointee.stage == .waiting,
+            let connection = downstreams[exchange.pointee.downstream]
+        else { return release(grant.endpoint, of: target) }
+        exchange.pointee.ticket = nil
+        exchange.pointee.endpoint = grant.endpoint
+        exchange.pointee.grantedAt = now
+        dispatch(exchange, connection, to: grant.endpoint)
+    }
+
+    func waiterRefused(_ token: SlabToken) {
+        guard let exchange = exchanges[token], exchange.pointee.stage == .waiting else { return }
+        exchange.pointee.ticket = nil
+        fail(exchange, .revisionGone)
+    }
+
+    /// Gives a slot back; the oldest waiter gets it, on whichever worker it waits.
+    private func release(_ endpoint: Endpoint, of target: RevisionTarget) {
+        switch target.gate.release(endpoint) {
+        case .done: break
+        case .granted(let grant):
+            if grant.waiter.worker == options.index {
+                localGrants.append((target, grant))
+            } else {
+                peers[grant.waiter.worker].post(.grant(target, grant))
+            }
+        case .drained: events.post(.idle(endpoint))
+        }
+    }
+
+    /// Gives back the slot of `exchange`, if it holds one.
+    func releaseSlot(_ exchange: ExchangePointer) {
+        guard let endpoint = exchange.pointee.endpoint else { return }
+        exchange.pointee.endpoint = nil
+        release(endpoint, of: exchange.pointee.target)
+    }
+
+    // MARK: Ends
+
+    /// The one end of every exchange: its slot, its place in the queue, its count, its log line.
+    func end(_ exchange: ExchangePointer) {
+        guard exchange.pointee.stage != .ended else { return }
+        if let ticket = exchange.pointee.ticket {
+            exchange.pointee.ticket = nil
+            // If a grant is on its way already, `granted` will find nobody and pass the slot on.
+            _ = exchange.pointee.target.gate.abandon(ticket)
+        }
+        exchange.pointee.stage = .ended
+        if exchange.pointee.timer != .none { timers.cancel(exchange.pointee.timer) }
+        releaseSlot(exchange)
+        exchange.pointee.target.cell(options.index).pointee.stats.leave(now: now, proxied: false)
+        if options.accessLog != .off { writeLog(exchange) }
+        buffers.release(&exchange.pointee.log.bytes)
+        endedExchanges.append(exchange.pointee.token)
+    }
+
+    /// The client has gone: nobody is to be answered.
+    func clientGone(_ exchange: ExchangePointer) {
+        guard exchange.pointee.stage != .ended else { return }
+        if exchange.pointee.flags.isDisjoint(with: .failures) {
+            exchange.pointee.flags.insert(ResponseFlags(.downstreamConnectionTermination))
+        }
+        abortUpstream(exchange)
+        end(exchange)
+    }
+
+    /// Answers with an error of ours, or, if the response has begun, cuts it so that the client cannot take it for whole.
+    func fail(_ exchange: ExchangePointer, _ refusal: Refusal) {
+        guard exchange.pointee.stage != .ended, let connection = downstreams[exchange.pointee.downstream] else { return }
+        exchange.pointee.flags.insert(ResponseFlags(refusal.flag))
+        abortUpstream(exchange)
+        if exchange.pointee.responseHasStarted {
+            end(exchange)
+            cut(connection)
+        } else {
+            exchange.pointee.status = refusal.status
+            let keepsAlive = exchange.pointee.requestIsComplete && !exchange.pointee.closesDownstream
+            // Where the request ends is known only if all of it has been read.
+            let isBodyless = exchange.pointee.method == .head
+            releaseSlot(exchange)
+            reply(connection, refusal, keepsAlive: keepsAlive, withBody: !isBodyless)
+            let consumed = exchange.pointee.consumed
+            end(exchange)
+            afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive)
+        }
+    }
+
+    /// Breaks a response off in a way that cannot be mistaken for its end.
+    func cut(_ connection: Downstream) {
+        connection.pointee.socket.resetOnClose()
+        close(connection)
+    }
+
+    /// The response is out: on to the next request, or to the end of the connection.
+    func afterResponse(_ connection: Downstream, consumed: Int, keepsAlive: Bool) {
+        guard connection.pointee.phase != .closed else { return }
+        connection.pointee.exchange = .none
+        guard keepsAlive else { return beginLinger(connection) }
+        connection.pointee.inbound.consume(min(consumed, connection.pointee.inbound.count))
+        connection.pointee.phase = .idle
+        connection.pointee.scanned = 0
+        setDeadline(connection, now.adding(milliseconds: limits.keepAliveIdleMilliseconds))
+        if connection.pointee.inbound.count == 0 { buffers.release(&connection.pointee.inbound) }
+        // A pipelined request, or bytes that came meanwhile: at the end of the wake-up, not from inside this one.
+        if connection.pointee.inbound.count > 0 || connection.pointee.isReadable { queueTurn(connection) }
+    }
+
+    // MARK: Time
+
+    func armDeadline(_ exchange: ExchangePointer) {
+        let deadline = exchange.pointee.deadline
+        guard deadline != .distantFuture else { return }
+        exchange.pointee.timer = timers.arm(deadline, payload: TaggedToken(.exchange, exchange.pointee.token).packed)
+    }
+
+    func exchangeTimerFired(_ token: SlabToken) {
+        guard let exchange = exchanges[token], exchange.pointee.stage != .ended else { return }
+        exchange.pointee.timer = .none
+        guard exchange.pointee.deadline <= now else { return armDeadline(exchange) }
+        guard exchange.pointee.responseHasStarted else {
+            return fail(exchange, exchange.pointee.stage == .waiting ? .queueTimeout : .responseTimeout)
+        }
+        guard let connection = downstreams[exchange.pointee.downstream] else { return clientGone(exchange) }
+        exchange.pointee.flags.insert(ResponseFlags(.upstreamTimeout))
+        abortUpstream(exchange)
+        // Knative ends such a response cleanly: a body that is complete as far as its framing can say so.
+        let isTunnel = exchange.pointee.stage == .tunnel
+        let endsCleanly = exchange.pointee.responseIsChunked && connection.pointee.outbound.count == 0
+        end(exchange)
+        guard endsCleanly || isTunnel else { return cut(connection) }
+        output.clear()
+        if endsCleanly { output.append(ByteView("0\r\n\r\n")) }
+        guard sendOutput(connection) else { return close(connection) }
+        beginLinger(connection)
+    }
+}

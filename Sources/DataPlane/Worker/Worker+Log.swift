@@ -1,0 +1,132 @@
+import EventLoop
+import HTTP
+import Primitives
+import Telemetry
+
+/// Lines of the access log that wait for the end of the wake-up. One a worker.
+struct LogLines: ~Copyable {
+    /// Room for lines, in bytes; handed over before it overflows.
+    static let capacity = 64 * 1024
+
+    private let memory: UnsafeMutableRawBufferPointer
+    var writer: ByteWriter
+
+    /// `isUsed` false: the log is off and takes no room.
+    init(isUsed: Bool) {
+        memory = .allocate(byteCount: isUsed ? Self.capacity : 16, alignment: 16)
+        writer = ByteWriter(memory)
+    }
+
+    deinit { memory.deallocate() }
+}
+
+/// The access log: one line a request, handed at the end of a wake-up to the thread that writes.
+extension Worker {
+    /// Longest part of a request that is kept for its line, in bytes.
+    private static let partLimit = 1_024
+
+    /// Copies what the line will show, since the request's bytes are gone when it is written.
+    func note(_ exchange: ExchangePointer, _ bytes: ByteView) {
+        guard buffers.provide(8 * Self.partLimit, in: &exchange.pointee.log.bytes) else { return }
+        exchange.pointee.log.method = keep(bytes[requestHead.methodBytes], exchange)
+        exchange.pointee.log.target = keep(bytes[requestHead.target], exchange)
+        exchange.pointee.log.host = keep(bytes[requestHead.authority], exchange)
+        exchange.pointee.log.userAgent = keep(.userAgent, bytes, exchange)
+        exchange.pointee.log.referer = keep(named: "referer", bytes, exchange)
+        exchange.pointee.log.requestID = keep(.xRequestId, bytes, exchange)
+        exchange.pointee.log.forwardedFor = keep(.xForwardedFor, bytes, exchange)
+        exchange.pointee.log.traceparent = keep(.traceparent, bytes, exchange)
+    }
+
+    private func keep(_ field: KnownField, _ bytes: ByteView, _ exchange: ExchangePointer) -> Range<Int> {
+        guard let index = requestHead.fields.firstIndex(of: field) else { return 0..<0 }
+        return keep(requestHead.fields.value(index, in: bytes), exchange)
+    }
+
+    private func keep(named name: StaticString, _ bytes: ByteView, _ exchange: ExchangePointer) -> Range<Int> {
+        guard let index = requestHead.fields.firstIndex(named: name, in: bytes) else { return 0..<0 }
+        return keep(requestHead.fields.value(index, in: bytes), exchange)
+    }
+
+    private func keep(_ part: ByteView, _ exchange: ExchangePointer) -> Range<Int> {
+        let start = exchange.pointee.log.bytes.count
+        let kept = part[0..<min(part.count, Self.partLimit)]
+        guard exchange.pointee.log.bytes.append(kept) else { return 0..<0 }
+        return start..<start + kept.count
+    }
+
+    /// Writes the line of an exchange that ends now.
+    func writeLog(_ exchange: ExchangePointer) {
+        var record = AccessRecord()
+        let noted = exchange.pointee.log.bytes.bytes
+        record.method = noted[exchange.pointee.log.method]
+        record.path = noted[exchange.pointee.log.target]
+        record.host = noted[exchange.pointee.log.host]
+        record.userAgent = noted[exchange.pointee.log.userAgent]
+        record.referer = noted[exchange.pointee.log.referer]
+        record.requestID = noted[exchange.pointee.log.requestID]
+        record.forwardedFor = noted[exchange.pointee.log.forwardedFor]
+        record.traceID = Self.traceID(noted[exchange.pointee.log.traceparent])
+        record.protocolName = ByteView(exchange.pointee.clientVersion == .http10 ? "HTTP/1.0" : "HTTP/1.1")
+        record.status = UInt16(clamping: exchange.pointee.status)
+        record.flags = exchange.pointee.flags
+        record.bytesReceived = exchange.pointee.bytesReceived
+        record.bytesSent = exchange.pointee.bytesSent
+        let duration = now.nanoseconds(since: exchange.pointee.arrivedAt)
+        record.durationMicroseconds = duration / 1_000
+        record.queuedMicroseconds = exchange.pointee.grantedAt.nanoseconds(since: exchange.pointee.arrivedAt) / 1_000
+        if exchange.pointee.firstByteAt != .distantFuture {
+            record.upstreamMicroseconds =
+                exchange.pointee.firstByteAt.nanoseconds(since: exchange.pointee.grantedAt) / 1_000
+        }
+        record.startUnixNanoseconds = MonotonicClock.wallNanoseconds() &- duration
+        record.revision = exchange.pointee.target.nameView
+        guard let connection = downstreams[exchange.pointee.downstream] else { return }
+        connection.pointee.withPeerText { peer in
+            record.peer = peer
+            write(record)
+        }
+    }
+
+    /// Writes the line of a request that never became an exchange.
+    func writeLog(_ refusal: Refusal, _ connection: Downstream) {
+        var record = AccessRecord()
+        record.status = UInt16(clamping: refusal.status)
+        record.flags = ResponseFlags(refusal.flag)
+        record.bytesSent = UInt64(refusal.text.utf8CodeUnitCount)
+        record.protocolName = ByteView("HTTP/1.1")
+        record.startUnixNanoseconds = MonotonicClock.wallNanoseconds()
+        let bytes = connection.pointee.inbound.bytes
+        if refusal == .noRoute {
+            record.method = bytes[requestHead.methodBytes]
+            record.path = bytes[requestHead.target]
+            record.host = bytes[requestHead.authority]
+        }
+        connection.pointee.withPeerText { peer in
+            record.peer = peer
+            write(record)
+        }
+    }
+
+    /// The second part of a traceparent (W3C Trace Context §3.2.2).
+    private static func traceID(_ traceparent: ByteView) -> ByteView {
+        traceparent.count >= 35 ? traceparent[3..<35] : .empty
+    }
+
+    private func write(_ record: borrowing AccessRecord) {
+        if options.accessLog.write(record, to: &logLines.writer) { return }
+        flushLog()
+        options.accessLog.write(record, to: &logLines.writer)
+    }
+
+    func flushLog() {
+        guard logLines.writer.count > 0 else { return }
+        log?.append(logLines.writer.written)
+        logLines.writer.rewind(to: 0)
+    }
+}
+
+extension ResponseFlags {
+    /// Every flag that says why a request failed; a cold start is no failure.
+    static var failures: ResponseFlags { ResponseFlags(rawValue: .max).subtracting(ResponseFlags(.coldStart)) }
+}

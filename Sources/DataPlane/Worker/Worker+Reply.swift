@@ -1,0 +1,43 @@
+import HTTP
+import HTTP1
+import Primitives
+import Telemetry
+
+/// Answers of our own.
+extension Worker {
+    /// Answers a connection that has no exchange: the head was bad, late, or led nowhere.
+    func replyWithoutExchange(_ connection: Downstream, _ refusal: Refusal) {
+        var keepsAlive = false
+        var withBody = true
+        var consumed = 0
+        if refusal == .noRoute {
+            // The head was good: if it has no body, the connection may go on.
+            keepsAlive = requestHead.keepsAlive && requestHead.framing == .none && !isDraining
+            withBody = requestHead.method != .head
+            consumed = requestHead.length
+        }
+        if case .headTimeout = refusal, connection.pointee.inbound.count == 0 { return close(connection) }
+        reply(connection, refusal, keepsAlive: keepsAlive, withBody: withBody)
+        if options.accessLog != .off { writeLog(refusal, connection) }
+        afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive)
+    }
+
+    /// Writes a whole response.
+    func reply(_ connection: Downstream, _ refusal: Refusal, keepsAlive: Bool, withBody: Bool) {
+        output.clear()
+        HeadWriter.writeStatusLine(refusal.status, reason: nil, to: &output.writer)
+        output.writer.append("Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: ")
+        output.writer.append(decimal: UInt64(refusal.text.utf8CodeUnitCount))
+        if refusal.hasRetryAfter {
+            output.writer.append("\r\nRetry-After: ")
+            output.writer.append(decimal: limits.retryAfterSeconds)
+        }
+        output.writer.append("\r\nDate: ")
+        date.append(to: &output.writer)
+        if !keepsAlive { output.writer.append("\r\nConnection: close") }
+        output.writer.append("\r\n\r\n")
+        if withBody { output.writer.append(refusal.text) }
+        output.appendWritten()
+        if !sendOutput(connection) { close(connection) }
+    }
+}

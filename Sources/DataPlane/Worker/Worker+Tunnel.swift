@@ -1,0 +1,143 @@
+import EventLoop
+import HTTP
+import HTTP1
+import Primitives
+import Telemetry
+
+/// After 101 Switching Protocols: bytes both ways, uninterpreted, with the same bound on what is held.
+extension Worker {
+    /// The pod agreed to switch. `rest` is what it sent behind its head.
+    func startTunnel(
+        _ head: ByteView, _ rest: ByteView, _ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream
+    ) {
+        // Only if asked, and only once the request is complete (RFC 9110 §7.8).
+        guard exchange.pointee.wantsUpgrade, exchange.pointee.requestIsComplete,
+            let upgrade = responseHead.fields.firstIndex(of: .upgrade)
+        else { return fail(exchange, .badResponse) }
+        HeadWriter.writeStatusLine(101, reason: nil, to: &output.writer)
+        HeadWriter.writeFields(responseHead.fields, of: head, excluding: [], to: &output.writer)
+        output.writer.append("Connection: Upgrade\r\n")
+        HeadWriter.writeField("Upgrade", responseHead.fields.value(upgrade, in: head), to: &output.writer)
+        output.writer.append("\r\n")
+        output.appendWritten()
+        output.append(rest)
+        exchange.pointee.status = 101
+        exchange.pointee.responseHasStarted = true
+        exchange.pointee.stage = .tunnel
+        exchange.pointee.closesDownstream = true
+        upstream.pointee.phase = .tunnel
+        connection.pointee.phase = .tunnel
+        connection.pointee.deadline = .distantFuture
+        // The head is not a byte of the new protocol: the limit on the start of the response goes on (spec 1.7, advice).
+        if !rest.isEmpty { noteTunnelByte(exchange, rest.count) }
+        guard sendOutput(connection) else { return downstreamBroke(connection) }
+        output.clear()
+        forwardEarlyBytes(upstream, exchange, connection)
+        buffers.release(&upstream.pointee.inbound)
+        queueTurn(connection)
+        queueTurn(upstream)
+    }
+
+    /// What the client sent behind its request before it had the answer.
+    private func forwardEarlyBytes(_ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream) {
+        let inbound = connection.pointee.inbound.bytes
+        let early = inbound.dropping(first: min(exchange.pointee.consumed, inbound.count))
+        if !early.isEmpty { sendTunnel(early, to: upstream, exchange) }
+        buffers.release(&connection.pointee.inbound)
+    }
+
+    private func noteTunnelByte(_ exchange: ExchangePointer, _ count: Int) {
+        if exchange.pointee.firstByteAt == .distantFuture { exchange.pointee.firstByteAt = now }
+        exchange.pointee.lastResponseProgress = now
+        exchange.pointee.bytesSent += UInt64(count)
+    }
+
+    /// Client to pod.
+    func pumpTunnel(_ connection: Downstream) {
+        guard let exchange = exchanges[connection.pointee.exchange], let upstream = upstreams[exchange.pointee.upstream]
+        else { return close(connection) }
+        // The client took what waited, so the pod may be read again.
+        if upstream.pointee.isReadable, connection.pointee.outbound.count == 0 { pumpTunnel(upstream) }
+        for _ in 0..<limits.readsPerWakeup {
+            guard connection.pointee.phase == .tunnel, upstream.pointee.phase == .tunnel,
+                connection.pointee.isReadable, upstream.pointee.outbound.count == 0, !connection.pointee.hasEnded
+            else { return }
+            switch connection.pointee.socket.receive(into: scratch) {
+            case .bytes(let count):
+                if count < scratch.count, !connection.pointee.peerHasClosed { connection.pointee.isReadable = false }
+                exchange.pointee.bytesReceived += UInt64(count)
+                sendTunnel(ByteView(UnsafeRawBufferPointer(rebasing: scratch[..<count])), to: upstream, exchange)
+            case .wouldBlock: connection.pointee.isReadable = false
+            case .endOfStream:
+                connection.pointee.hasEnded = true
+                upstream.pointee.socket.shutdownWrite()
+                endTunnelIfDone(upstream, exchange, connection)
+            case .failed: downstreamBroke(connection)
+            }
+        }
+        queueTurn(connection)
+    }
+
+    /// Pod to client.
+    func pumpTunnel(_ upstream: Upstream) {
+        guard let exchange = exchanges[upstream.pointee.exchange], let connection = downstreams[exchange.pointee.downstream]
+        else { return close(upstream) }
+        guard flushTunnel(upstream, exchange, connection) else { return }
+        for _ in 0..<limits.readsPerWakeup {
+            guard connection.pointee.phase == .tunnel, upstream.pointee.phase == .tunnel,
+                upstream.pointee.isReadable, connection.pointee.outbound.count == 0, !upstream.pointee.hasEnded
+            else { return }
+            switch upstream.pointee.socket.receive(into: scratch) {
+            case .bytes(let count):
+                if count < scratch.count, !upstream.pointee.peerHasClosed { upstream.pointee.isReadable = false }
+                noteTunnelByte(exchange, count)
+                output.clear()
+                output.append(ByteView(UnsafeRawBufferPointer(rebasing: scratch[..<count])))
+                if !sendOutput(connection) { downstreamBroke(connection) }
+            case .wouldBlock: upstream.pointee.isReadable = false
+            case .endOfStream:
+                upstream.pointee.hasEnded = true
+                connection.pointee.socket.shutdownWrite()
+                endTunnelIfDone(upstream, exchange, connection)
+            case .failed:
+                clientGone(exchange)
+                cut(connection)
+            }
+        }
+        queueTurn(upstream)
+    }
+
+    private func sendTunnel(_ bytes: ByteView, to upstream: Upstream, _ exchange: ExchangePointer) {
+        output.clear()
+        output.append(bytes)
+        _ = sendOutput(upstream, exchange)
+    }
+
+    /// Sends what waits for the pod; then the client may be read again. False if the tunnel broke.
+    private func flushTunnel(_ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream) -> Bool {
+        guard upstream.pointee.outbound.count > 0 else { return true }
+        while upstream.pointee.outbound.count > 0, upstream.pointee.isWritable {
+            switch upstream.pointee.socket.send(upstream.pointee.outbound.bytes) {
+            case .bytes(let count): upstream.pointee.outbound.consume(count)
+            case .wouldBlock: upstream.pointee.isWritable = false
+            case .endOfStream, .failed:
+                clientGone(exchange)
+                cut(connection)
+                return false
+            }
+        }
+        if upstream.pointee.outbound.count == 0 {
+            buffers.release(&upstream.pointee.outbound)
+            if connection.pointee.isReadable { queueTurn(connection) }
+        }
+        return true
+    }
+
+    /// Both sides have said all: an orderly end.
+    private func endTunnelIfDone(_ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream) {
+        guard connection.pointee.hasEnded, upstream.pointee.hasEnded else { return }
+        abortUpstream(exchange)
+        end(exchange)
+        close(connection)
+    }
+}

@@ -1,0 +1,416 @@
+import Balancing
+import EventLoop
+import Glibc
+import HTTP
+import HTTP1
+import Primitives
+import Telemetry
+
+/// The pod's side: choosing a connection, making one, sending the request, giving it back.
+extension Worker {
+    typealias Upstream = UnsafeMutablePointer<UpstreamConnection>
+
+    /// Sends the request of `exchange`, which has a slot of `endpoint`, on the warmest unused connection or a new one.
+    func dispatch(_ exchange: ExchangePointer, _ connection: Downstream, to endpoint: Endpoint) {
+        while let token = pool.pop(endpoint: endpoint.id) {
+            guard let upstream = upstreams[token], upstream.pointee.phase == .pooled else { continue }
+            // Endpoint numbers are used again: the connection must be to this very endpoint.
+            guard upstream.pointee.endpoint === endpoint, !upstream.pointee.peerHasClosed,
+                exchange.pointee.method.isIdempotent || upstream.pointee.socket.peek() == .wouldBlock
+            else {
+                close(upstream)
+                continue
+            }
+            upstream.pointee.phase = .awaitingHead
+            attach(upstream, exchange)
+            return sendRequest(exchange, connection, upstream)
+        }
+        connect(exchange, connection, to: endpoint)
+    }
+
+    private func attach(_ upstream: Upstream, _ exchange: ExchangePointer) {
+        upstream.pointee.exchange = exchange.pointee.token
+        upstream.pointee.scanned = 0
+        exchange.pointee.upstream = upstream.pointee.token
+    }
+
+    private func connect(_ exchange: ExchangePointer, _ connection: Downstream, to endpoint: Endpoint) {
+        exchange.pointee.stage = .connecting
+        exchange.pointee.connectAttempts += 1
+        guard let token = upstreams.vacancy() else { return fail(exchange, .overloaded) }
+        let address = SocketAddress(ipv4: endpoint.address.ipv4, port: endpoint.address.port)
+        let upstream: Upstream
+        switch Socket.connect(to: address) {
+        case .failed(let code): return connectFailed(exchange, connection, endpoint, code)
+        case .connected(let socket):
+            upstream = upstreams.insert(
+                UpstreamConnection(socket: socket, token: token, endpoint: endpoint, isConnected: true, now: now), at: token)
+        case .pending(let socket):
+            upstream = upstreams.insert(
+                UpstreamConnection(socket: socket, token: token, endpoint: endpoint, isConnected: false, now: now),
+                at: token)
+        }
+        attach(upstream, exchange)
+        guard poller.register(upstream.pointee.socket.fd, token: TaggedToken(.upstream, token).packed) == 0 else {
+            return fail(exchange, .overloaded)
+        }
+        if upstream.pointee.phase == .connecting {
+            upstream.pointee.timer = timers.arm(
+                now.adding(milliseconds: limits.upstreamConnectMilliseconds),
+                payload: TaggedToken(.upstream, token).packed)
+        } else {
+            sendRequest(exchange, connection, upstream)
+        }
+    }
+
+    /// Nothing was sent, so the request may go elsewhere; the pod is looked at by the control thread.
+    private func connectFailed(
+        _ exchange: ExchangePointer, _ connection: Downstream, _ endpoint: Endpoint, _ code: Int32
+    ) {
+        let isOurFault = [EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL].contains(code)
+        guard !isOurFault else { return fail(exchange, .overloaded) }
+        let target = exchange.pointee.target
+        if target.gate.suspend(endpoint) { events.post(.suspect(target, endpoint)) }
+        releaseSlot(exchange)
+        guard exchange.pointee.connectAttempts < limits.upstreamConnectTries else { return fail(exchange, .connectFailed) }
+        exchange.pointee.stage = .waiting
+        readmit(exchange, connection, avoiding: endpoint)
+    }
+
+    func connectTimedOut(_ token: SlabToken) {
+        guard let upstream = upstreams[token], upstream.pointee.phase == .connecting else { return }
+        connectionAttemptFailed(upstream, ETIMEDOUT)
+    }
+
+    private func connectionAttemptFailed(_ upstream: Upstream, _ code: Int32) {
+        let endpoint = upstream.pointee.endpoint
+        let token = upstream.pointee.exchange
+        close(upstream)
+        guard let exchange = exchanges[token], exchange.pointee.stage == .connecting,
+            let connection = downstreams[exchange.pointee.downstream]
+        else { return }
+        exchange.pointee.upstream = .none
+        connectFailed(exchange, connection, endpoint, code)
+    }
+
+    // MARK: Events
+
+    /// Handles a change of readiness, or (with none) goes on where a limit stopped.
+    func upstreamReady(_ token: SlabToken, _ readiness: Readiness) {
+        guard let upstream = upstreams[token], upstream.pointee.phase != .closed else { return }
+        if readiness.contains(.readable) { upstream.pointee.isReadable = true }
+        if readiness.contains(.writable) { upstream.pointee.isWritable = true }
+        if !readiness.isDisjoint(with: [.peerClosed, .broken]) {
+            upstream.pointee.peerHasClosed = true
+            upstream.pointee.isReadable = true
+        }
+        switch upstream.pointee.phase {
+        case .connecting: if !readiness.isEmpty { finishConnecting(upstream) }
+        case .awaitingHead, .body:
+            // Before writing: a pod may answer and close while the request is still on its way.
+            if upstream.pointee.isReadable { readResponse(upstream) }
+            resumeRequestBody(upstream)
+        case .tunnel: pumpTunnel(upstream)
+        case .pooled: if upstream.pointee.isReadable { close(upstream) }
+        case .closed: break
+        }
+    }
+
+    private func finishConnecting(_ upstream: Upstream) {
+        let code = upstream.pointee.socket.pendingError
+        guard code == 0 else { return connectionAttemptFailed(upstream, code) }
+        guard upstream.pointee.isWritable else { return }
+        timers.cancel(upstream.pointee.timer)
+        upstream.pointee.phase = .awaitingHead
+        guard let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage == .connecting,
+            let connection = downstreams[exchange.pointee.downstream]
+        else { return close(upstream) }
+        sendRequest(exchange, connection, upstream)
+    }
+
+    // MARK: The request
+
+    /// Writes the head and as much of the body as has been read, in one go.
+    private func sendRequest(_ exchange: ExchangePointer, _ connection: Downstream, _ upstream: Upstream) {
+        exchange.pointee.stage = .active
+        let bytes = connection.pointee.inbound.bytes
+        if headOwner != exchange.pointee.token {
+            // It waited, and other heads were parsed meanwhile. It was good then, so it is good now.
+            var scanned = 0
+            headOwner = exchange.pointee.token
+            guard (try? requestHead.parse(bytes, scanned: &scanned)) == true else { return fail(exchange, .overloaded) }
+        }
+        output.clear()
+        writeRequestHead(bytes, connection)
+        output.appendWritten()
+        guard !output.writer.overflowed else { return fail(exchange, .overloaded) }
+        upstream.pointee.bytesBeforeRequest = upstream.pointee.bytesSent
+        if exchange.pointee.waited { tellDispatched(exchange) }
+        if exchange.pointee.requestIsComplete {
+            _ = sendOutput(upstream, exchange)
+            if connection.pointee.phase == .exchange, connection.pointee.peerHasClosed { queueTurn(connection) }
+        } else {
+            forwardBuffered(connection, exchange, upstream)
+            if exchange.pointee.stage == .active { pumpRequestBody(connection, exchange) }
+        }
+    }
+
+    private func tellDispatched(_ exchange: ExchangePointer) {
+        exchange.pointee.waited = false
+        events.post(
+            .dispatched(
+                exchange.pointee.target, arrived: exchange.pointee.arrivedAt, granted: exchange.pointee.grantedAt,
+                sent: MonotonicClock.now()))
+    }
+
+    /// Forwards the part of the body that stands in the inbound buffer, behind what the output list holds already.
+    private func forwardBuffered(_ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream) {
+        while true {
+            let bytes = connection.pointee.inbound.bytes
+            var cursor = exchange.pointee.consumed
+            let progress: BodyProgress
+            do throws(ParseFailure) {
+                let part = try output.appendBody(
+                    &exchange.pointee.decoder, bytes, &cursor, chunked: exchange.pointee.framing == .chunked,
+                    trailers: &trailers, limits: limits.http)
+                progress = part.0
+                exchange.pointee.bytesReceived += UInt64(part.bytes)
+            } catch {
+                return fail(exchange, .parseFailure(error))
+            }
+            exchange.pointee.consumed = cursor
+            if progress == .ended { exchange.pointee.requestIsComplete = true }
+            guard sendOutput(upstream, exchange), progress == .listFull else { return }
+            output.clear()
+        }
+    }
+
+    /// Reads the body from the client and forwards it, as long as the pod takes it.
+    func pumpRequestBody(_ connection: Downstream, _ exchange: ExchangePointer) {
+        for _ in 0..<limits.readsPerWakeup {
+            guard exchange.pointee.stage == .active, !exchange.pointee.requestIsComplete,
+                let upstream = upstreams[exchange.pointee.upstream], upstream.pointee.outbound.count == 0,
+                connection.pointee.isReadable
+            else { return }
+            output.clear()
+            let goesOn =
+                connection.pointee.inbound.count > exchange.pointee.consumed
+                ? readBehindBuffered(connection, exchange, upstream) : readThrough(connection, exchange, upstream)
+            guard goesOn else { return }
+        }
+        if connection.pointee.isReadable { queueTurn(connection) }
+    }
+
+    /// The buffer ends in a trailer section that is not complete: what comes is put behind it.
+    private func readBehindBuffered(
+        _ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream
+    ) -> Bool {
+        if connection.pointee.inbound.room == 0 {
+            connection.pointee.inbound.compact()
+            let wanted = connection.pointee.inbound.capacity + BufferPool.smallest
+            guard buffers.provide(wanted, in: &connection.pointee.inbound) else {
+                fail(exchange, .overloaded)
+                return false
+            }
+        }
+        guard let count = receive(connection, connection.pointee.inbound.free) else { return bodyReadEnded(connection, exchange) }
+        connection.pointee.inbound.filled(count)
+        forwardBuffered(connection, exchange, upstream)
+        return true
+    }
+
+    /// Everything read so far is forwarded: from here the body goes through the scratch memory, and the request cannot be
+    /// sent again.
+    private func readThrough(_ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream) -> Bool {
+        guard let count = receive(connection, scratch) else { return bodyReadEnded(connection, exchange) }
+        exchange.pointee.isReplayable = false
+        buffers.release(&connection.pointee.inbound)
+        exchange.pointee.consumed = 0
+        let bytes = ByteView(UnsafeRawBufferPointer(rebasing: scratch[..<count]))
+        var cursor = 0
+        var progress = BodyProgress.needMore
+        repeat {
+            do throws(ParseFailure) {
+                let part = try output.appendBody(
+                    &exchange.pointee.decoder, bytes, &cursor, chunked: exchange.pointee.framing == .chunked,
+                    trailers: &trailers, limits: limits.http)
+                progress = part.0
+                exchange.pointee.bytesReceived += UInt64(part.bytes)
+            } catch {
+                fail(exchange, .parseFailure(error))
+                return false
+            }
+            if progress == .ended { exchange.pointee.requestIsComplete = true }
+            guard sendOutput(upstream, exchange) else { return false }
+            output.clear()
+        } while progress == .listFull
+        // The beginning of trailers, or of the next request.
+        return keep(bytes.dropping(first: cursor), connection, exchange)
+    }
+
+    private func keep(_ rest: ByteView, _ connection: Downstream, _ exchange: ExchangePointer) -> Bool {
+        guard !rest.isEmpty else { return true }
+        guard buffers.provide(rest.count, in: &connection.pointee.inbound), connection.pointee.inbound.append(rest) else {
+            fail(exchange, .overloaded)
+            return false
+        }
+        return true
+    }
+
+    /// Reads once; nil if there is nothing, then `bodyReadEnded` says what that means.
+    private func receive(_ connection: Downstream, _ place: UnsafeMutableRawBufferPointer) -> Int? {
+        switch connection.pointee.socket.receive(into: place) {
+        case .bytes(let count):
+            if count < place.count, !connection.pointee.peerHasClosed { connection.pointee.isReadable = false }
+            connection.pointee.lastProgress = now
+            return count
+        case .wouldBlock:
+            connection.pointee.isReadable = false
+            armStallTimerIfUnset(connection)
+            return nil
+        case .endOfStream, .failed:
+            connection.pointee.peerHasClosed = true
+            return nil
+        }
+    }
+
+    private func armStallTimerIfUnset(_ connection: Downstream) {
+        if connection.pointee.deadline == .distantFuture { armStallTimer(connection) }
+    }
+
+    /// No bytes: either later, or the client left in the middle of its request.
+    private func bodyReadEnded(_ connection: Downstream, _ exchange: ExchangePointer) -> Bool {
+        if connection.pointee.peerHasClosed {
+            clientGone(exchange)
+            close(connection)
+        }
+        return false
+    }
+
+    /// The pod takes more: what waits goes first, then the client is read again.
+    private func resumeRequestBody(_ upstream: Upstream) {
+        guard upstream.pointee.phase == .awaitingHead || upstream.pointee.phase == .body,
+            let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage == .active,
+            let connection = downstreams[exchange.pointee.downstream]
+        else { return }
+        while upstream.pointee.outbound.count > 0 {
+            guard upstream.pointee.isWritable else { return }
+            switch upstream.pointee.socket.send(upstream.pointee.outbound.bytes) {
+            case .bytes(let count):
+                upstream.pointee.outbound.consume(count)
+                upstream.pointee.bytesSent += UInt64(count)
+            case .wouldBlock: upstream.pointee.isWritable = false
+            case .endOfStream, .failed: return upstreamBroke(upstream)
+            }
+        }
+        buffers.release(&upstream.pointee.outbound)
+        if !exchange.pointee.requestIsComplete { pumpRequestBody(connection, exchange) }
+    }
+
+    /// Sends the output list to the pod; what the kernel does not take is kept, and the client is not read until it has
+    /// left. False if the exchange has ended over it.
+    func sendOutput(_ upstream: Upstream, _ exchange: ExchangePointer) -> Bool {
+        guard output.bytes > 0 else { return true }
+        var sent = 0
+        if upstream.pointee.outbound.count == 0 {
+            let result =
+                output.count == 1
+                ? upstream.pointee.socket.send(output.piece(0)) : upstream.pointee.socket.send(output.pieces)
+            switch result {
+            case .bytes(let count): sent = count
+            case .wouldBlock: break
+            case .endOfStream, .failed:
+                upstreamBroke(upstream)
+                return false
+            }
+        }
+        upstream.pointee.bytesSent += UInt64(sent)
+        if sent == output.bytes { return true }
+        upstream.pointee.isWritable = false
+        guard park(in: &upstream.pointee.outbound, from: sent) else {
+            fail(exchange, .overloaded)
+            return false
+        }
+        return true
+    }
+
+    // MARK: Failure and reuse
+
+    /// The connection broke or ended without a (complete) response. A request that nobody can have acted on is sent once
+    /// more on a fresh connection; otherwise the client gets 502, or its response is cut.
+    func upstreamBroke(_ upstream: Upstream) {
+        guard let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage != .ended,
+            let connection = downstreams[exchange.pointee.downstream]
+        else { return close(upstream) }
+        // What was answered before the break is read first: a pod may refuse a body it does not want and close.
+        if upstream.pointee.isReadable, upstream.pointee.phase != .tunnel, !upstream.pointee.isBeingRead {
+            upstream.pointee.outbound.consume(upstream.pointee.outbound.count)
+            if case .bytes = upstream.pointee.socket.peek() { return readResponse(upstream) }
+        }
+        let wasReused = upstream.pointee.requestsServed > 0
+        // The handshake counts as one acknowledged byte.
+        let acknowledged = upstream.pointee.socket.acknowledgedBytes() ?? .max
+        let nothingAccepted = acknowledged <= upstream.pointee.bytesBeforeRequest + 1
+        let isUnanswered = upstream.pointee.phase == .awaitingHead && upstream.pointee.inbound.count == 0
+        guard wasReused, isUnanswered, exchange.pointee.mayRetry(nothingAccepted: nothingAccepted),
+            let endpoint = exchange.pointee.endpoint
+        else { return fail(exchange, .upstreamReset) }
+        close(upstream)
+        exchange.pointee.upstream = .none
+        exchange.pointee.hasRetried = true
+        exchange.pointee.consumed = exchange.pointee.headLength
+        exchange.pointee.decoder = BodyDecoder(exchange.pointee.framing, limits: limits.http)
+        exchange.pointee.requestIsComplete =
+            exchange.pointee.framing == .none || exchange.pointee.framing == .length(0)
+        exchange.pointee.bytesReceived = 0
+        connect(exchange, connection, to: endpoint)
+    }
+
+    /// Drops the pod's connection of an exchange that will not finish.
+    func abortUpstream(_ exchange: ExchangePointer) {
+        guard let upstream = upstreams[exchange.pointee.upstream] else { return }
+        exchange.pointee.upstream = .none
+        close(upstream)
+    }
+
+    /// The response is complete: the connection waits for the next request, if it may.
+    func retire(_ upstream: Upstream, isClean: Bool) {
+        upstream.pointee.requestsServed += 1
+        upstream.pointee.exchange = .none
+        guard isClean, upstream.pointee.keepsAlive, !upstream.pointee.peerHasClosed,
+            upstream.pointee.outbound.count == 0, upstream.pointee.endpoint.state != .retired,
+            pool.push(
+                upstream.pointee.token, endpoint: upstream.pointee.endpoint.id, limit: limits.upstreamIdleConnections)
+        else { return close(upstream) }
+        upstream.pointee.phase = .pooled
+        upstream.pointee.idleSince = now
+        buffers.release(&upstream.pointee.inbound)
+        buffers.release(&upstream.pointee.outbound)
+    }
+
+    func closePooled(_ token: SlabToken) {
+        if let upstream = upstreams[token], upstream.pointee.phase == .pooled { close(upstream) }
+    }
+
+    /// Every few seconds: closes connections that have waited too long.
+    func sweepPool() {
+        armSweep()
+        guard pool.count > 0 else { return }
+        pool.sweep { token in
+            guard let upstream = upstreams[token], upstream.pointee.phase == .pooled else { return false }
+            guard now.milliseconds(since: upstream.pointee.idleSince) >= limits.upstreamIdleMilliseconds else { return true }
+            close(upstream)
+            return false
+        }
+    }
+
+    /// Closes the socket at the end of the wake-up and gives everything back.
+    func close(_ upstream: Upstream) {
+        guard upstream.pointee.phase != .closed else { return }
+        if upstream.pointee.phase == .connecting { timers.cancel(upstream.pointee.timer) }
+        upstream.pointee.phase = .closed
+        buffers.release(&upstream.pointee.inbound)
+        buffers.release(&upstream.pointee.outbound)
+        closedUpstreams.append(upstream.pointee.token)
+    }
+}

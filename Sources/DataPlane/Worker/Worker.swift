@@ -1,0 +1,255 @@
+import Admission
+import Balancing
+import EventLoop
+import Glibc
+import HTTP
+import HTTP1
+import Primitives
+import Telemetry
+
+/// What all workers share, fixed for life.
+public struct WorkerOptions: Sendable {
+    /// Which of the workers this is, from 0.
+    public var index = 0
+    /// How many there are.
+    public var count = 1
+    /// The limits.
+    public var limits = DataPlaneLimits()
+    /// Whether X-Forwarded-*, Forwarded and X-Request-Id from clients are believed and added to, because another proxy
+    /// stands in front. Default false: they are overwritten.
+    public var trustsForwarded = false
+    /// The form of the access log.
+    public var accessLog = AccessLogFormat.off
+    /// Seed of the random choices.
+    public var seed: UInt64 = 0
+
+    /// The defaults.
+    public init() {}
+}
+
+/// One data-plane thread: its event loop, its connections, its exchanges, its pool.
+///
+/// Everything here belongs to the worker's thread but the mailbox. Events come in from the poller, the timers and the
+/// mailbox; each is handled to its end; connections closed and exchanges ended meanwhile keep their places until the end
+/// of the wake-up, so that no pointer goes stale inside one.
+public final class Worker {
+    let options: WorkerOptions
+    let limits: DataPlaneLimits
+    /// Every worker's mailbox; `mailbox` is this one's.
+    let peers: [Mailbox<WorkerCommand>]
+    let mailbox: Mailbox<WorkerCommand>
+    let events: Mailbox<WorkerEvent>
+    let log: LogSink?
+    var logLines: LogLines
+    let connectionBudget: ConnectionBudget
+    let poller: Poller
+    var listener: Listener?
+    var timers: TimerWheel
+    var buffers: BufferPool
+    var downstreams: Slab<DownstreamConnection>
+    var upstreams: Slab<UpstreamConnection>
+    var exchanges: Slab<Exchange>
+    var pool = UpstreamPool()
+    var snapshot: RoutingSnapshot
+    var now: Instant
+    var random: SeededRandom
+    var date = HTTPDate()
+    var isDraining = false
+    var isClosingDown = false
+    var isStopping = false
+    var saidDrained = false
+
+    // Reused for every message, so that none allocates.
+    var requestHead: RequestHead
+    /// Whose head `requestHead` describes; another connection's may have been parsed since.
+    var headOwner = SlabToken.none
+    var responseHead: ResponseHead
+    var trailers: FieldTable
+    var output = SendList()
+    /// Where bodies and response heads are read. The headroom lets a rewritten head be put right before the body.
+    let scratch: UnsafeMutableRawBufferPointer
+    static let headroom = 4096
+    static let readBytes = 64 * 1024
+
+    // Work left for the end of the event or the wake-up.
+    var localGrants: [(RevisionTarget, Grant)] = []
+    var turns: [TaggedToken] = []
+    var closedDownstreams: [SlabToken] = []
+    var closedUpstreams: [SlabToken] = []
+    var endedExchanges: [SlabToken] = []
+    var listedTargets: [RevisionTarget] = []
+    var addressCounts: [UInt64: Int] = [:]
+
+    /// A worker that takes connections from `listener` and routes by `snapshot`. Make it on its own thread.
+    public init(
+        options: WorkerOptions, listener: consuming Listener, snapshot: RoutingSnapshot,
+        mailboxes: [Mailbox<WorkerCommand>], events: Mailbox<WorkerEvent>, connectionBudget: ConnectionBudget,
+        log: LogSink?
+    ) throws(SystemError) {
+        self.options = options
+        limits = options.limits
+        peers = mailboxes
+        mailbox = mailboxes[options.index]
+        self.events = events
+        self.connectionBudget = connectionBudget
+        self.log = log
+        logLines = LogLines(isUsed: options.accessLog != .off)
+        self.snapshot = snapshot
+        poller = try Poller()
+        now = MonotonicClock.now()
+        timers = TimerWheel(now: now)
+        buffers = BufferPool(limit: limits.bufferedBytes)
+        downstreams = Slab(limit: limits.connections)
+        upstreams = Slab(limit: limits.connections * 2)
+        exchanges = Slab(limit: limits.connections)
+        random = SeededRandom(seed: options.seed &+ UInt64(options.index) &* 0x1234_5678_9ABC_DEF1)
+        requestHead = RequestHead(limits: limits.http)
+        responseHead = ResponseHead(limits: limits.http)
+        trailers = FieldTable(capacity: limits.http.fieldCount)
+        scratch = .allocate(byteCount: Self.headroom + Self.readBytes, alignment: 64)
+        self.listener = consume listener
+        try register()
+    }
+
+    private func register() throws(SystemError) {
+        var code = poller.watch(mailbox.fd, for: .readable, token: TaggedToken(.mailbox).packed)
+        guard code == 0 else { throw SystemError(call: "epoll_ctl", code: code) }
+        code = watchListener()
+        guard code == 0 else { throw SystemError(call: "epoll_ctl", code: code) }
+        armSweep()
+    }
+
+    func watchListener() -> Int32 {
+        guard let fd = listener?.fd else { return 0 }
+        return poller.watch(fd, for: .readable, token: TaggedToken(.listener).packed)
+    }
+
+    deinit { scratch.deallocate() }
+
+    // MARK: The loop
+
+    /// Runs until the `stop` command.
+    public func run() {
+        while !isStopping { turn() }
+    }
+
+    /// One wake-up.
+    private func turn() {
+        let deadline = turns.isEmpty ? timers.nextDeadline : now
+        let count = poller.wait(until: deadline, now: now)
+        now = MonotonicClock.now()
+        date.update(unixSeconds: MonotonicClock.wallNanoseconds() / 1_000_000_000)
+        for index in 0..<count { dispatch(poller.token(index), poller.readiness(index)) }
+        while let payload = timers.expire(now: now) { timerFired(TaggedToken(packed: payload)) }
+        takeTurns()
+        sayDrainedIfSo()
+        freeClosed()
+        flushLog()
+    }
+
+    private func dispatch(_ packed: UInt64, _ readiness: Readiness) {
+        let tagged = TaggedToken(packed: packed)
+        switch tagged.kind {
+        case .downstream: downstreamReady(tagged.token, readiness)
+        case .upstream: upstreamReady(tagged.token, readiness)
+        case .listener: acceptConnections()
+        case .mailbox: takeCommands()
+        case .exchange, .sweep, .resumeAccept, .wake, nil: assertionFailure("only timers carry these")
+        }
+        handOutLocalGrants()
+    }
+
+    /// Connections that stopped at a limit of one wake-up go on here; edge-triggered epoll would not tell again.
+    private func takeTurns() {
+        var left = turns.count
+        var index = 0
+        while left > 0 {
+            let tagged = turns[index]
+            index += 1
+            left -= 1
+            if tagged.kind == .downstream, let connection = downstreams[tagged.token] {
+                connection.pointee.isQueuedForTurn = false
+                downstreamReady(tagged.token, [])
+            } else if tagged.kind == .upstream, let connection = upstreams[tagged.token] {
+                connection.pointee.isQueuedForTurn = false
+                upstreamReady(tagged.token, [])
+            }
+            handOutLocalGrants()
+        }
+        turns.removeFirst(index)
+    }
+
+    func queueTurn(_ connection: UnsafeMutablePointer<DownstreamConnection>) {
+        guard !connection.pointee.isQueuedForTurn else { return }
+        connection.pointee.isQueuedForTurn = true
+        turns.append(TaggedToken(.downstream, connection.pointee.token))
+    }
+
+    func queueTurn(_ connection: UnsafeMutablePointer<UpstreamConnection>) {
+        guard !connection.pointee.isQueuedForTurn else { return }
+        connection.pointee.isQueuedForTurn = true
+        turns.append(TaggedToken(.upstream, connection.pointee.token))
+    }
+
+    private func freeClosed() {
+        for token in closedDownstreams { downstreams.remove(token) }
+        for token in closedUpstreams { upstreams.remove(token) }
+        for token in endedExchanges { exchanges.remove(token) }
+        closedDownstreams.removeAll(keepingCapacity: true)
+        closedUpstreams.removeAll(keepingCapacity: true)
+        endedExchanges.removeAll(keepingCapacity: true)
+    }
+
+    // MARK: Commands
+
+    private func takeCommands() {
+        for command in mailbox.takeAll() {
+            switch command {
+            case .publish(let new): snapshot = new
+            case .grant(let target, let grant): granted(grant, of: target)
+            case .refuse(let waiter): waiterRefused(SlabToken(packed: waiter.token))
+            case .report: report()
+            case .forget(let endpoint):
+                for token in pool.takeAll(endpoint: endpoint.id) { closePooled(token) }
+            case .drain: beginDrain()
+            case .stopAccepting: stopAccepting()
+            case .stop: isStopping = true
+            }
+        }
+    }
+
+    /// Sends the statistics of every revision that had a request in the window or has one now.
+    private func report() {
+        var reports: [RevisionReport] = []
+        listedTargets.removeAll { target in
+            let cell = target.cell(options.index)
+            reports.append(RevisionReport(target: target, sums: cell.pointee.stats.report(now: now)))
+            cell.pointee.isListed = cell.pointee.stats.concurrency > 0
+            return !cell.pointee.isListed
+        }
+        events.post(.report(worker: options.index, reports))
+    }
+
+    func handOutLocalGrants() {
+        while let (target, grant) = localGrants.popLast() { granted(grant, of: target) }
+    }
+
+    // MARK: Timers
+
+    private func timerFired(_ tagged: TaggedToken) {
+        switch tagged.kind {
+        case .downstream: downstreamTimerFired(tagged.token)
+        case .upstream: connectTimedOut(tagged.token)
+        case .exchange: exchangeTimerFired(tagged.token)
+        case .sweep: sweepPool()
+        case .resumeAccept: _ = watchListener()
+        case .wake: break
+        case .listener, .mailbox, nil: assertionFailure("these have no timer")
+        }
+        handOutLocalGrants()
+    }
+
+    func armSweep() {
+        _ = timers.arm(now.adding(milliseconds: 5_000), payload: TaggedToken(.sweep).packed)
+    }
+}

@@ -1,0 +1,92 @@
+import EventLoop
+import Glibc
+import Knative
+
+/// The files a run was given: reads them, and says which folders to watch for changes.
+public struct ManifestFiles: Sendable {
+    /// A path that cannot be read.
+    public struct Failure: Error, Sendable, CustomStringConvertible {
+        /// What is wrong, with the path.
+        public let description: String
+    }
+
+    /// Longest file read, in bytes. Default 4 MiB.
+    public static let fileLimit = 4 << 20
+
+    /// Files and folders as given; `-` is standard input.
+    public let paths: [String]
+
+    /// The files of `paths`.
+    public init(paths: [String]) { self.paths = paths }
+
+    /// Reads every file; folders give their `.yaml`, `.yml` and `.json` files in order of name.
+    public func read() throws(Failure) -> [(name: String, text: [UInt8])] {
+        var sources: [(name: String, text: [UInt8])] = []
+        for path in paths {
+            for file in try files(at: path) { sources.append((file, try contents(of: file))) }
+        }
+        return sources
+    }
+
+    /// The folders that hold the files.
+    public var folders: [String] {
+        Array(Set(paths.filter { $0 != "-" }.map { isFolder($0) ? $0 : Self.folder(of: $0) })).sorted()
+    }
+
+    /// The folder a file lies in.
+    static func folder(of file: String) -> String {
+        guard let slash = file.lastIndex(of: "/") else { return "." }
+        return slash == file.startIndex ? "/" : String(file[..<slash])
+    }
+
+    /// `path` without dependence on the present working directory.
+    static func absolute(_ path: String) -> String {
+        guard let resolved = realpath(path, nil) else { return path }
+        defer { free(resolved) }
+        return String(cString: resolved)
+    }
+
+    private func isFolder(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    private func files(at path: String) throws(Failure) -> [String] {
+        guard isFolder(path) else { return [path] }
+        guard let folder = opendir(path) else { throw failure(path) }
+        defer { closedir(folder) }
+        var names: [String] = []
+        while let entry = readdir(folder) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) { place in
+                place.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            let isManifest = [".yaml", ".yml", ".json"].contains { name.hasSuffix($0) }
+            if isManifest, !name.hasPrefix(".") { names.append(name) }
+        }
+        guard !names.isEmpty else {
+            throw Failure(description: "\(path): holds no manifest; expected files ending in .yaml, .yml or .json")
+        }
+        return names.sorted().map { path.hasSuffix("/") ? path + $0 : path + "/" + $0 }
+    }
+
+    private func contents(of file: String) throws(Failure) -> [UInt8] {
+        let fd = file == "-" ? dup(0) : open(file, O_RDONLY | O_CLOEXEC)
+        guard fd >= 0 else { throw failure(file) }
+        defer { close(fd) }
+        var text: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = Glibc.read(fd, &chunk, chunk.count)
+            guard count >= 0 else { throw failure(file) }
+            guard count > 0 else { return text }
+            text += chunk[..<count]
+            guard text.count <= Self.fileLimit else {
+                throw Failure(description: "\(file): is longer than \(Self.fileLimit) bytes")
+            }
+        }
+    }
+
+    private func failure(_ path: String) -> Failure {
+        Failure(description: "\(path): \(SystemError(call: "open", code: errno).reason)")
+    }
+}

@@ -1,0 +1,132 @@
+import ArgumentParser
+import EventLoop
+import Knative
+import Logging
+import Roles
+import Telemetry
+
+/// `martlet run`.
+struct RunCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "run",
+        abstract: "Serve Knative Services on this machine, with processes as pods.",
+        discussion: """
+            EXAMPLES
+              martlet run service.yaml
+              martlet run config/ --http :80 --domain example.com
+              martlet run service.yaml --image docker.io/me/app="python3 app.py"
+              martlet run --name hello -- python3 app.py
+
+            A service is reached as http://NAME.NAMESPACE.DOMAIN:PORT/, for example
+            http://hello.default.localhost:8080/. Each process gets its port in PORT.
+            Changed files and SIGHUP apply anew; SIGTERM drains and ends.
+            """)
+
+    @Option(
+        name: .long, help: ArgumentHelp("Where clients connect: ADDRESS:PORT, :PORT or PORT.", valueName: "ADDR"))
+    var http = "127.0.0.1:8080"
+
+    @Option(name: .long, help: ArgumentHelp("Data-plane threads (default: one a core).", valueName: "N"))
+    var workers: Int?
+
+    @Option(name: .long, help: "Domain of the services' hosts.")
+    var domain = "localhost"
+
+    @Option(name: .long, help: "Name of the service made of the command after --.")
+    var name: String?
+
+    @OptionGroup var manifests: ManifestOptions
+
+    @Option(name: .long, help: "Access log on standard output: envoy, common, combined, json or off.")
+    var accessLog = "envoy"
+
+    @Option(name: .long, help: "Form of the log on standard error: text or json.")
+    var log = "text"
+
+    @Option(name: .long, help: "Least level of the log: debug, info, notice, warning, error.")
+    var logLevel = "info"
+
+    @Flag(name: .long, help: "Believe X-Forwarded-* and X-Request-Id from clients: another proxy stands in front.")
+    var trustForwarded = false
+
+    @Argument(
+        parsing: .remaining,
+        help: ArgumentHelp("Service files or folders of them; or, after --name NAME --, a command.", valueName: "FILE|DIR"))
+    var arguments: [String] = []
+
+    func run() throws {
+        let form = LogForm(rawValue: log)
+        let level = Logger.Level(rawValue: logLevel)
+        let logger = Logger(label: "martlet") { label in
+            ConsoleLog(label: label, form: form ?? .text, level: level ?? .info)
+        }
+        let options = try resolved()
+        let loaded = try load(options.workload)
+        let role = try makeRole(options, logger)
+        throw ExitCode(try role.run(loaded))
+    }
+
+    private func resolved() throws -> AllInOneOptions {
+        var options = AllInOneOptions()
+        var problems: [String] = []
+        if let address = SocketAddress(http) {
+            options.http = address
+        } else {
+            problems.append("--http \(http): not an address; expected ADDRESS:PORT, :PORT or PORT, for example 127.0.0.1:8080")
+        }
+        if let workers {
+            if (1...256).contains(workers) { options.workers = workers } else { problems.append("--workers \(workers): expected 1 to 256") }
+        }
+        if let format = AccessLogFormat(rawValue: accessLog) {
+            options.accessLog = format
+        } else {
+            problems.append("--access-log \(accessLog): expected envoy, common, combined, json or off")
+        }
+        if LogForm(rawValue: log) == nil { problems.append("--log \(log): expected text or json") }
+        if Logger.Level(rawValue: logLevel) == nil {
+            problems.append("--log-level \(logLevel): expected debug, info, notice, warning or error")
+        }
+        options.control.domain = domain
+        options.control.scaling.allowsZeroInitialScale = manifests.allowZeroInitialScale
+        options.trustsForwarded = trustForwarded
+        options.workload.load = try manifests.loadOptions()
+        addWorkload(to: &options, &problems)
+        guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
+        return options
+    }
+
+    private func addWorkload(to options: inout AllInOneOptions, _ problems: inout [String]) {
+        let rest = arguments.first == "--" ? Array(arguments.dropFirst()) : arguments
+        if let name {
+            options.workload.command = (name, rest)
+            if rest.isEmpty { problems.append("--name \(name): a command is missing; write it after --") }
+        } else if rest.isEmpty {
+            problems.append("nothing to run: give a FILE or DIR, or --name NAME -- COMMAND")
+        } else {
+            options.workload.files = ManifestFiles(paths: rest)
+        }
+    }
+
+    /// Reads the files; prints every problem, and ends with 78 if one is an error.
+    private func load(_ workload: Workload) throws -> [ServiceObject] {
+        let result: Workload.Reading
+        do throws(ManifestFiles.Failure) {
+            result = try workload.read()
+        } catch {
+            complain("error: \(error)")
+            throw ExitCode(ExitStatus.badConfiguration)
+        }
+        for diagnostic in result.diagnostics { complain("\(diagnostic)") }
+        guard !result.diagnostics.hasErrors else { throw ExitCode(ExitStatus.badConfiguration) }
+        return result.services
+    }
+
+    private func makeRole(_ options: AllInOneOptions, _ logger: Logger) throws -> AllInOne {
+        do {
+            return try AllInOne(options, logger: logger)
+        } catch let error as SystemError where error.call.hasPrefix("listen") {
+            complain("error: \(error); choose another address with --http")
+            throw ExitCode(ExitStatus.cannotBind)
+        }
+    }
+}

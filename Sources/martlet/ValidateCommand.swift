@@ -1,0 +1,45 @@
+import ArgumentParser
+import Knative
+import Roles
+
+/// `martlet validate`.
+struct ValidateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "validate",
+        abstract: "Check Service files without running anything.",
+        discussion: """
+            EXAMPLES
+              martlet validate service.yaml
+              martlet validate config/ --image docker.io/me/app="python3 app.py"
+
+            Prints every problem as file:line:column and exits with 78 if there is an error.
+            """)
+
+    @Argument(help: ArgumentHelp("Service files, or folders of them; - is standard input.", valueName: "FILE|DIR"))
+    var paths: [String]
+
+    @OptionGroup var manifests: ManifestOptions
+
+    func run() throws {
+        var workload = Workload()
+        workload.files = ManifestFiles(paths: paths)
+        workload.load = try manifests.loadOptions()
+        let result: Workload.Reading
+        do throws(ManifestFiles.Failure) {
+            result = try workload.read()
+        } catch {
+            complain("error: \(error)")
+            throw ExitCode(ExitStatus.badConfiguration)
+        }
+        var store = ServiceStore()
+        // Also what shows only when the documents are applied in order, as a revision name used twice.
+        let applied = store.apply(result.services, removing: true)
+        for diagnostic in result.diagnostics + applied.diagnostics { complain("\(diagnostic)") }
+        guard !result.diagnostics.hasErrors, !applied.diagnostics.hasErrors else {
+            throw ExitCode(ExitStatus.badConfiguration)
+        }
+        for service in store.services {
+            print("\(service.serviceName): valid, \(store.revisions(of: service.serviceName).count) revision(s)")
+        }
+    }
+}
