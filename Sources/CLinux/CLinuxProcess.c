@@ -1,3 +1,6 @@
+// Not in the header: there it would give Swift a second, different view of the C library.
+#define _GNU_SOURCE 1
+
 #include "CLinux.h"
 
 #include <fcntl.h>
@@ -30,8 +33,8 @@ struct spawn_context {
     volatile int code;
 };
 
-// The limit of open files this program was started with. We raise ours; a pod gets the one it would have had, as programs
-// that use select(2) or close every possible descriptor at start need.
+// The limit of open files this program was started with. We raise ours; a pod gets the one it would have had, as
+// programs that use select(2) or close every possible descriptor at start need.
 static struct rlimit first_file_limit;
 
 __attribute__((constructor)) static void keep_file_limit(void) {

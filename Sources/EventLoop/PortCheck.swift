@@ -13,8 +13,8 @@ public enum PortCheck {
 
     /// Whether a connection attempt that is still pending has been decided meanwhile.
     ///
-    /// On the loopback the kernel answers before `connect` returns, but says "in progress" all the same; asking once more
-    /// saves the way through the poller.
+    /// On the loopback the kernel answers before `connect` returns, but says "in progress" all the same; asking once
+    /// more saves the way through the poller.
     public static func isDecided(_ socket: borrowing Socket) -> Bool {
         var question = pollfd(fd: socket.fd, events: Int16(POLLOUT), revents: 0)
         return poll(&question, 1, 0) == 1

@@ -5,8 +5,8 @@ import Primitives
 /// Sees to it that no process of a pod outlives martlet, whatever ends it. Owned by the loop's thread.
 ///
 /// Three lines, each for what the one before cannot do: the kernel kills each leader when our thread ends
-/// (PR_SET_PDEATHSIG); the guardian, a second process, kills the groups with all grandchildren when our end of its channel
-/// closes; the journal tells the next martlet what is left if both were killed.
+/// (PR_SET_PDEATHSIG); the guardian, a second process, kills the groups with all grandchildren when our end of its
+/// channel closes; the journal tells the next martlet what is left if both were killed.
 final class OrphanGuard {
     /// How long after a change the journal is written, in milliseconds: off the way of a start, and once for many.
     static let journalDelayMilliseconds: UInt64 = 5

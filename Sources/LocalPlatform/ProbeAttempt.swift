@@ -2,7 +2,8 @@ import EventLoop
 import Glibc
 import Primitives
 
-/// One probe under way: it asks, waits at most its timeout, and says the outcome exactly once. Owned by the loop's thread.
+/// One probe under way: it asks, waits at most its timeout, and says the outcome exactly once. Owned by the loop's
+/// thread.
 ///
 /// The loop holds it while it waits for something, so its owner may let go of it after the report.
 final class ProbeAttempt {

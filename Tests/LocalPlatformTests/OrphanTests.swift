@@ -7,7 +7,8 @@ import Testing
 
 /// Nothing of a pod outlives martlet, whatever ends it. Each test lets a second process start pods and die.
 @Suite struct OrphanTests {
-    /// Starts a platform with three pods that each have a grandchild, in this process; returns when all pids are on disk.
+    /// Starts a platform with three pods that each have a grandchild, in this process; returns when all pids are on
+    /// disk.
     static func startFamily(in directory: String) throws -> Harness {
         let harness = try Harness { $0.runDirectory = "\(directory)/run" }
         for _ in 0..<3 {
@@ -35,6 +36,7 @@ import Testing
     /// kill -9 of martlet: the guardian takes the groups, grandchildren included.
     @Test func killedMartletLeavesNothing() async throws {
         let directory = try Harness.makeDirectory()
+        defer { Harness.remove(directory) }
         await #expect(processExitsWith: .signal(SIGKILL)) { [directory = directory as String] in
             let harness = try OrphanTests.startFamily(in: directory)
             kill(getpid(), SIGKILL)
@@ -48,6 +50,7 @@ import Testing
     /// An ordinary exit that forgot to stop its pods is no different.
     @Test func exitLeavesNothing() async throws {
         let directory = try Harness.makeDirectory()
+        defer { Harness.remove(directory) }
         await #expect(processExitsWith: .exitCode(7)) { [directory = directory as String] in
             let harness = try OrphanTests.startFamily(in: directory)
             guard harness.platform.podCount == 0 else { exit(7) }
@@ -60,6 +63,7 @@ import Testing
     /// Martlet and its guardian killed together: the next start finds and ends what is left.
     @Test func nextStartSweeps() async throws {
         let directory = try Harness.makeDirectory()
+        defer { Harness.remove(directory) }
         await #expect(processExitsWith: .signal(SIGKILL)) { [directory = directory as String] in
             let harness = try OrphanTests.startFamily(in: directory)
             kill(harness.platform.guardianPID ?? 0, SIGKILL)
@@ -79,6 +83,7 @@ import Testing
     /// A guardian that is killed is replaced, and the new one knows the old groups.
     @Test func guardianIsReplaced() async throws {
         let directory = try Harness.makeDirectory()
+        defer { Harness.remove(directory) }
         await #expect(processExitsWith: .signal(SIGKILL)) { [directory = directory as String] in
             let harness = try OrphanTests.startFamily(in: directory)
             let first = harness.platform.guardianPID
@@ -111,6 +116,7 @@ import Testing
     /// Another living martlet's pods are left alone.
     @Test func livingMartletsAreRespected() throws {
         let directory = try Harness.makeDirectory()
+        defer { Harness.remove(directory) }
         let first = try Self.startFamily(in: directory)
         let second = try Harness { $0.runDirectory = "\(directory)/run" }
         #expect(second.platform.killedAtStart.isEmpty)
@@ -122,17 +128,19 @@ import Testing
     /// A journal is believed only where the kernel agrees: other boot, other start time, other variables, not ours.
     @Test func strangersAreNotKilled() throws {
         let directory = try Harness.makeDirectory()
+        defer { Harness.remove(directory) }
         let bystander = try ChildProcess.spawn(
             SpawnRequest(path: "/bin/sleep", arguments: ["sleep", "1000"], environment: [], workingDirectory: nil))
         let pid = bystander.pid
         let startTime = try #require(ProcessTable.startTime(of: pid))
         mkdir("\(directory)/run", 0o700)
         let world = ProcessTable.world()
+        let own = ProcessTable.startTime(of: getpid()) ?? 0
         let journals = [
             "martlet pods 1\nother:1 1 1\n\(pid) \(startTime) 80 r\n",
             "martlet pods 1\n\(world) 4194304 1\n\(pid) \(startTime + 1) 80 r\n",
             "martlet pods 1\n\(world) 4194304 1\n1 1 80 r\n0 0 0 r\n-5 1 1 r\nx\n", "garbage", "",
-            "martlet pods 1\n\(world) \(getpid()) \(ProcessTable.startTime(of: getpid()) ?? 0)\n\(pid) \(startTime) 80 r\n",
+            "martlet pods 1\n\(world) \(getpid()) \(own)\n\(pid) \(startTime) 80 r\n",
         ]
         for (number, text) in journals.enumerated() {
             try Harness.write(text, to: "\(directory)/run/pods-\(900_000 + number)")
@@ -147,6 +155,7 @@ import Testing
 
     @Test func runDirectoryMustBeOurs() throws {
         let base = try Harness.makeDirectory()
+        defer { Harness.remove(base) }
         mkdir("\(base)/open", 0o777)
         chmod("\(base)/open", 0o777)
         mkdir("\(base)/good", 0o700)

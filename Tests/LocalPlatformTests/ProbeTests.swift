@@ -93,18 +93,11 @@ import Testing
         #expect(harness.finish())
     }
 
-    /// Passive health: a pod that still answers is confirmed, one that was stopped listening is found out, and comes back.
+    /// Passive health: a pod that still answers is confirmed, one that was stopped listening is found out, and comes
+    /// back.
     @Test func recheckTellsTheTruth() throws {
         let harness = try Harness()
-        let toggle =
-            "signal.signal(signal.SIGUSR1, lambda *_: (print('shut', flush=True), listener.close(), time.sleep(0.2)))"
-        var spec = PythonServer.spec(preamble: "import signal; \(toggle)")
-        spec.command[3] = spec.command[3]
-            .replacing(
-                "    peer, _ = listener.accept()",
-                with:
-                    "    try: peer, _ = listener.accept()\n    except OSError:\n        listener = socket.socket(); listener.setsockopt(1, 2, 1)\n        listener.bind((\"\", int(os.environ[\"PORT\"]))); listener.listen(16); continue"
-            )
+        let spec = PythonServer.closable()
         let id = harness.platform.start(spec)
         #expect(harness.waitReady(id) != nil)
         let count = { harness.events.count { if case .ready(id, _, _) = $0 { true } else { false } } }
@@ -159,8 +152,7 @@ import Testing
         spec.workingDirectory = harness.directory
         spec.startupProbe = ProbeSpec(.exec(command: ["test", "-e", "started"]))
         let id = harness.platform.start(spec)
-        let port = try #require(harness.platform.port(of: id))
-        #expect(harness.run { !PortCheck.isFree(port) })
+        #expect(harness.waitForLine { $0 == "listening" } != nil)
         _ = harness.run(patience: 200) { false }
         #expect(!harness.events.contains { if case .ready = $0 { true } else { false } })
         try Harness.write("", to: "\(harness.directory)/started")
@@ -182,7 +174,8 @@ import Testing
             headers: [.init(name: "host", value: "a.example"), .init(name: "Connection", value: "k")])
         #expect(
             String(decoding: bytes, as: UTF8.self)
-                == "GET /x HTTP/1.1\r\nUser-Agent: kube-probe/\r\nAccept: */*\r\nhost: a.example\r\nConnection: close\r\n\r\n"
+                == "GET /x HTTP/1.1\r\nUser-Agent: kube-probe/\r\nAccept: */*\r\n"
+                + "host: a.example\r\nConnection: close\r\n\r\n"
         )
     }
 }
