@@ -1,4 +1,6 @@
+// Not in the header: there it would give Swift a second, different view of the C library.
 #define _GNU_SOURCE 1
+
 #include "CLinux.h"
 
 #include <fcntl.h>

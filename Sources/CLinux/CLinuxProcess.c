@@ -1,6 +1,10 @@
+// Not in the header: there it would give Swift a second, different view of the C library.
+#define _GNU_SOURCE 1
+
 #include "CLinux.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -29,8 +33,8 @@ struct spawn_context {
     volatile int code;
 };
 
-// The limit of open files this program was started with. We raise ours; a pod gets the one it would have had, as programs
-// that use select(2) or close every possible descriptor at start need.
+// The limit of open files this program was started with. We raise ours; a pod gets the one it would have had, as
+// programs that use select(2) or close every possible descriptor at start need.
 static struct rlimit first_file_limit;
 
 __attribute__((constructor)) static void keep_file_limit(void) {
@@ -123,6 +127,13 @@ int clinux_reap(int pidfd, struct clinux_exit *how) {
     how->by_signal = info.si_code != CLD_EXITED;
     how->status = info.si_status;
     return 1;
+}
+
+int clinux_reap_within(int pidfd, int milliseconds) {
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    struct clinux_exit how;
+    poll(&ended, 1, milliseconds);
+    return clinux_reap(pidfd, &how);
 }
 
 int clinux_guardian_channel(int ends[2]) {

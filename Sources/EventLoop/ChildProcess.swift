@@ -86,8 +86,8 @@ public struct SpawnRequest: Equatable, Sendable {
 
 /// A child that leads its own process group, and the pidfd that tells the loop when it ends.
 ///
-/// The kernel kills it when the thread that spawned it ends (PR_SET_PDEATHSIG): spawn only from threads that live as long
-/// as the program. Closing this value neither ends nor reaps the process.
+/// The kernel kills it when the thread that spawned it ends (PR_SET_PDEATHSIG): spawn only from threads that live as
+/// long as the program. Closing this value neither ends nor reaps the process.
 public struct ChildProcess: ~Copyable {
     /// Process id, and id of its group.
     public let pid: Int32
@@ -128,7 +128,8 @@ public struct ChildProcess: ~Copyable {
         return ChildProcess(pid: result.pid, pidfd: result.pidfd)
     }
 
-    /// Sends a signal to every process of the group. Only before `reap` has returned a status: the id is ours till then.
+    /// Sends a signal to every process of the group. Only before `reap` has returned a status: the id is ours till
+    /// then.
     public func signalGroup(_ number: Int32) { _ = kill(-pid, number) }
 
     /// Collects the status of a process that has ended; nil while it runs.
@@ -143,7 +144,8 @@ public struct ChildProcess: ~Copyable {
         group > 1 && (kill(-group, 0) == 0 || clinux_errno() == EPERM)
     }
 
-    /// Sends a signal to a group whose leader is no longer our child. The caller has made sure it is still the same one.
+    /// Sends a signal to a group whose leader is no longer our child. The caller has made sure it is still the same
+    /// one.
     public static func signalGroup(_ group: Int32, _ number: Int32) {
         if group > 1 { _ = kill(-group, number) }
     }
@@ -166,7 +168,8 @@ extension ChildProcess {
     ///
     /// A command with a slash is taken relative to `workingDirectory`, where it will be executed; so are relative
     /// entries of `searchPath`.
-    /// - Throws: `ENOENT` if there is none, `EACCES` if what there is cannot be executed, `EINVAL` for an empty command.
+    /// - Throws: `ENOENT` if there is none, `EACCES` if what there is cannot be executed, `EINVAL` for an empty
+    /// command.
     public static func resolve(
         _ command: String, searchPath: String, workingDirectory: String?
     ) throws(SpawnFailure) -> String {

@@ -53,6 +53,9 @@ public struct GuardianChannel: ~Copyable {
     /// The most groups one guardian remembers.
     public static let groupLimit = Int(CLINUX_GUARDIAN_GROUPS)
 
+    /// How long the end of a channel waits for the guardian's, in milliseconds. It takes less than one.
+    static let endMilliseconds: Int32 = 1_000
+
     /// Its process id.
     public let pid: Int32
     /// Becomes readable when the guardian has ended. Watch it; do not close it.
@@ -110,6 +113,7 @@ public struct GuardianChannel: ~Copyable {
     deinit {
         // The guardian sees the end of its channel, kills what it still watches and ends by itself.
         close(socket)
+        _ = clinux_reap_within(pidfd, Self.endMilliseconds)
         close(pidfd)
     }
 }

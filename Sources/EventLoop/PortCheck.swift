@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// Questions about local TCP ports.
+/// Questions about local TCP ports and connections to them.
 public enum PortCheck {
     /// Whether a server could listen on `port` on every address of this machine.
     ///
@@ -9,6 +9,15 @@ public enum PortCheck {
     /// make a port busy, a listener on any address does.
     public static func isFree(_ port: UInt16) -> Bool {
         isFreeForIPv6(port) ?? isFreeForIPv4(port)
+    }
+
+    /// Whether a connection attempt that is still pending has been decided meanwhile.
+    ///
+    /// On the loopback the kernel answers before `connect` returns, but says "in progress" all the same; asking once
+    /// more saves the way through the poller.
+    public static func isDecided(_ socket: borrowing Socket) -> Bool {
+        var question = pollfd(fd: socket.fd, events: Int16(POLLOUT), revents: 0)
+        return poll(&question, 1, 0) == 1
     }
 
     /// The range of ports the kernel gives to outgoing connections; nil if it cannot be read.

@@ -32,7 +32,8 @@ public enum ProcessTable {
     /// The effective user's id.
     public static var ownUser: UInt32 { geteuid() }
 
-    /// When a process started, in clock ticks since boot; nil if there is none. With the id it names one process for ever.
+    /// When a process started, in clock ticks since boot; nil if there is none. With the id it names one process for
+    /// ever.
     public static func startTime(of pid: Int32) -> UInt64? { status(of: pid)?.startTime }
 
     /// Group and start time of a process; nil if there is none.
@@ -87,8 +88,8 @@ public struct RunDirectory: ~Copyable {
 
     /// Opens a directory of mode 0700 owned by this user, making it if there is none.
     ///
-    /// Symbolic links are not followed and a directory of somebody else, or open to others, is refused: in /tmp it could
-    /// be a trap.
+    /// Symbolic links are not followed and a directory of somebody else, or open to others, is refused: in /tmp it
+    /// could be a trap.
     /// - Throws: a text that says what is wrong with the directory.
     public static func open(_ path: String) throws(RunDirectoryFailure) -> RunDirectory {
         if mkdir(path, 0o700) != 0, clinux_errno() != EEXIST { throw RunDirectoryFailure(path, clinux_errno()) }

@@ -6,8 +6,8 @@ import Primitives
 public struct LocalPlatformOptions {
     /// Ports to give to pods. nil, the default: 20000 to 32767, as far as it lies outside the kernel's ephemeral range.
     public var portRange: ClosedRange<UInt16>?
-    /// Where the list of living pods is kept, mode 0700. Default `$XDG_RUNTIME_DIR/martlet` or `/tmp/martlet-<uid>`. nil:
-    /// no list, so pods that outlive martlet and its guardian are not found by the next martlet.
+    /// Where the list of living pods is kept, mode 0700. Default `$XDG_RUNTIME_DIR/martlet` or `/tmp/martlet-<uid>`.
+    /// nil: no list, so pods that outlive martlet and its guardian are not found by the next martlet.
     public var runDirectory: String?
     /// What every pod inherits. Default PATH, HOME, LANG, TZ, TMPDIR and USER of this process.
     public var baseEnvironment: [PodSpec.Variable]
@@ -66,6 +66,7 @@ public final class LocalPlatform {
             guard context.pods.count < podLimit else {
                 let error = "limit of \(podLimit) pods reached"
                 context.emit(.failedToStart(pod.id, error: error, restartAfterMilliseconds: nil))
+                context.emit(.stopped(pod.id))
                 return
             }
             context.pods[pod.id] = pod
@@ -98,6 +99,9 @@ public final class LocalPlatform {
 
     /// Whether every event has been delivered; for tests.
     var isQuiet: Bool { context.isQuiet }
+
+    /// Writes the list of living pods now; for tests.
+    func writeJournal() { context.orphans.writeJournal() }
 
     /// The process of a pod; nil if there is no such pod or it has had none yet.
     public func pid(of id: PodID) -> Int32? {

@@ -5,11 +5,14 @@ import Primitives
 /// Sees to it that no process of a pod outlives martlet, whatever ends it. Owned by the loop's thread.
 ///
 /// Three lines, each for what the one before cannot do: the kernel kills each leader when our thread ends
-/// (PR_SET_PDEATHSIG); the guardian, a second process, kills the groups with all grandchildren when our end of its channel
-/// closes; the journal tells the next martlet what is left if both were killed.
+/// (PR_SET_PDEATHSIG); the guardian, a second process, kills the groups with all grandchildren when our end of its
+/// channel closes; the journal tells the next martlet what is left if both were killed.
 final class OrphanGuard {
     /// How long after a change the journal is written, in milliseconds: off the way of a start, and once for many.
     static let journalDelayMilliseconds: UInt64 = 5
+
+    /// Shortest time between two restarts of the guardian, in milliseconds; the first comes at once.
+    static let guardianRestMilliseconds: UInt64 = 1_000
 
     private let loop: Loop
     private let logger: Logger
@@ -22,6 +25,7 @@ final class OrphanGuard {
     private var isJournalDue = false
     /// How often a guardian had to be replaced.
     private(set) var guardianRestarts = 0
+    private var lastRestart = Instant(nanoseconds: 0)
     /// What the check at start killed.
     let killedAtStart: [String]
 
@@ -97,9 +101,13 @@ final class OrphanGuard {
             logger.error(
                 "the pod guardian cannot be started: pods of pods may survive a crash of martlet",
                 metadata: ["reason": "\(error)"])
-            loop.after(milliseconds: 1_000) { [weak self] in
-                if let self, self.guardian == nil { self.startGuardian() }
-            }
+            startGuardianLater()
+        }
+    }
+
+    private func startGuardianLater() {
+        loop.after(milliseconds: Self.guardianRestMilliseconds) { [weak self] in
+            if let self, self.guardian == nil { self.startGuardian() }
         }
     }
 
@@ -108,9 +116,12 @@ final class OrphanGuard {
         guardianWatch = nil
         guardian?.reap()
         guardian = nil
+        let now = MonotonicClock.now()
+        let isAgain = now.milliseconds(since: lastRestart) < Self.guardianRestMilliseconds
+        lastRestart = now
         guardianRestarts += 1
         logger.warning("the pod guardian has ended; starting another")
-        startGuardian()
+        if isAgain { startGuardianLater() } else { startGuardian() }
     }
 
     private func noteChange() {

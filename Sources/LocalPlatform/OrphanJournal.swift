@@ -2,8 +2,8 @@ import EventLoop
 import Glibc
 import Primitives
 
-/// A list of living process groups on disk, for the start after an end that nobody could answer: martlet and its guardian
-/// killed together.
+/// A list of living process groups on disk, for the start after an end that nobody could answer: martlet and its
+/// guardian killed together.
 ///
 /// One file a martlet. It is trusted only as far as the kernel confirms it: same boot and PID namespace, and processes
 /// that have the start time, or the very environment, that was written down.

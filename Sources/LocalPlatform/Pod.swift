@@ -151,9 +151,11 @@ final class Pod {
     private func launch(output: Int32, error: Int32) throws(SpawnFailure) -> ChildProcess {
         let environment = environmentStrings()
         let path = try ChildProcess.resolve(
-            PodSpec.resolving(spec.command.first ?? "", port: port), searchPath: searchPath, workingDirectory: spec.workingDirectory)
+            PodSpec.resolving(spec.command.first ?? "", port: port), searchPath: searchPath,
+            workingDirectory: spec.workingDirectory)
         let request = SpawnRequest(
-            path: path, arguments: spec.command.map { PodSpec.resolving($0, port: port) }, environment: environment, workingDirectory: spec.workingDirectory)
+            path: path, arguments: spec.command.map { PodSpec.resolving($0, port: port) }, environment: environment,
+            workingDirectory: spec.workingDirectory)
         return try ChildProcess.spawn(request, output: output, error: error)
     }
 
@@ -219,7 +221,15 @@ final class Pod {
         guard childWatch == nil else { return }
         // Without a watch its end would not be seen: better none than one that cannot be supervised.
         kill()
-        context.loop.after(milliseconds: 1) { [weak self] in self?.childEnded() }
+        pollEnd()
+    }
+
+    private func pollEnd() {
+        context.loop.after(milliseconds: 5) { [weak self] in
+            guard let self, self.child != nil else { return }
+            self.childEnded()
+            self.pollEnd()
+        }
     }
 
     private func childEnded() {

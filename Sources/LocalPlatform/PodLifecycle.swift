@@ -3,7 +3,8 @@ import Primitives
 /// When a pod that ended by itself is started again.
 ///
 /// The first restart comes almost at once, as one crash is often just one crash; then 1 s, doubling to 30 s. A pod that
-/// was ready for 10 s starts over. Kubernetes begins at 10 s and ends at 5 min; a developer at a laptop is not that patient.
+/// was ready for 10 s starts over. Kubernetes begins at 10 s and ends at 5 min; a developer at a laptop is not that
+/// patient.
 public struct RestartPolicy: Equatable, Sendable {
     /// Before the first restart, in milliseconds. Default 10.
     public var firstMilliseconds: UInt64 = 10

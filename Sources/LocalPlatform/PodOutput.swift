@@ -3,8 +3,8 @@ import Primitives
 
 /// Reads one output of a process line by line. Owned by the loop's thread.
 ///
-/// One read of at most `readBytes` a wake-up: a pod that floods its output gets its turn like everybody else, and when it
-/// is faster than that the pipe fills and the pod waits, not we.
+/// One read of at most `readBytes` a wake-up: a pod that floods its output gets its turn like everybody else, and when
+/// it is faster than that the pipe fills and the pod waits, not we.
 final class PodOutput {
     /// Most bytes read in one wake-up.
     static let readBytes = 16 * 1024

@@ -71,7 +71,6 @@ public struct PodSpec: Equatable, Sendable {
         return text.split(separator: portPlaceholder, omittingEmptySubsequences: false).joined(separator: "\(port)")
     }
 
-
     /// What is wrong with it, all at once, as texts that start with a key; empty if nothing.
     public func problems() -> [String] {
         var found: [String] = []

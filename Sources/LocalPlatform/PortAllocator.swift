@@ -3,9 +3,10 @@ import Primitives
 
 /// Gives each process a TCP port of its own.
 ///
-/// Below the kernel's range for outgoing connections: there, a connect of anybody could take the port first, and a probe
-/// of a port nobody listens on could connect to itself. Ports are taken in turn from a random start, so one that was
-/// given back rests as long as possible: a late request to a pod that has gone meets nobody instead of another revision.
+/// Below the kernel's range for outgoing connections: there, a connect of anybody could take the port first, and a
+/// probe of a port nobody listens on could connect to itself. Ports are taken in turn from a random start, so one that
+/// was given back rests as long as possible: a late request to a pod that has gone meets nobody instead of another
+/// revision.
 struct PortAllocator {
     /// The range if the kernel's own leaves it free.
     static let defaultRange: ClosedRange<UInt16> = 20_000...32_767

@@ -2,7 +2,8 @@ import EventLoop
 import Glibc
 import Primitives
 
-/// One probe under way: it asks, waits at most its timeout, and says the outcome exactly once. Owned by the loop's thread.
+/// One probe under way: it asks, waits at most its timeout, and says the outcome exactly once. Owned by the loop's
+/// thread.
 ///
 /// The loop holds it while it waits for something, so its owner may let go of it after the report.
 final class ProbeAttempt {
@@ -80,9 +81,10 @@ final class ProbeAttempt {
             socket = consume opened
             connected()
         case .pending(let opened):
+            let isDecided = PortCheck.isDecided(opened)
             socket = consume opened
             stage = .connecting
-            observe(.writable)
+            if isDecided { proceed() } else { observe(.writable) }
         case .failed(let code): finish(Self.outcome(of: code))
         }
     }

@@ -36,7 +36,8 @@ public struct ProbeSpec: Equatable, Sendable {
     /// Seconds between probes once ready. 0, the default for readiness, is Knative's aggressive mode: probed as fast as
     /// is sensible until it passes, then only when `recheck` asks. For liveness and startup 0 means 10.
     public var periodSeconds = 0
-    /// Seconds one probe may take. 0, the default, means 1, and in aggressive mode 100 ms growing with the pod's age to 1 s.
+    /// Seconds one probe may take. 0, the default, means 1, and in aggressive mode 100 ms growing with the pod's age
+    /// to 1 s.
     public var timeoutSeconds = 0
     /// Passes in a row that make it ready. Default and minimum 1.
     public var successThreshold = 1

@@ -152,8 +152,8 @@ struct ProbeTracker: Sendable {
 
 /// Spreads the eager probes of all pods: at most so many a second, in the order they ask. Pure.
 ///
-/// A virtual clock of slots (GCRA with no burst): 500 pods that start together are each asked every 25 ms at the default
-/// of 20,000 a second, and one pod alone never waits.
+/// A virtual clock of slots (GCRA with no burst): 500 pods that start together are each asked every 25 ms at the
+/// default of 20,000 a second, and one pod alone never waits.
 struct ProbeBudget: Sendable {
     private let interval: UInt64
     private var nextSlot = Instant(nanoseconds: 0)

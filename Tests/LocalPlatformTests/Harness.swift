@@ -26,6 +26,14 @@ final class Harness {
         platform.onLine = { [unowned self] id, stream, line in self.lines.append((id, stream, line.string)) }
     }
 
+    deinit { Harness.remove(directory) }
+
+    /// Removes a directory that `makeDirectory` made, with what is in it.
+    static func remove(_ directory: String) {
+        guard directory.hasPrefix("/tmp/martlet-test-") else { return }
+        _ = system("rm -rf '\(directory)'")
+    }
+
     /// A shell script as a pod.
     static func shell(_ script: String, revision: String = "hello-00001") -> PodSpec {
         var spec = PodSpec(revision: revision, command: ["/bin/sh", "-c", script])

@@ -9,7 +9,9 @@ import Testing
     static func split(_ pieces: [[UInt8]]) -> [[UInt8]] {
         var splitter = LineSplitter()
         var lines: [[UInt8]] = []
-        let collect = { (line: ByteView) in lines.append(Array(UnsafeBufferPointer(start: line.base, count: line.count))) }
+        let collect = { (line: ByteView) in
+            lines.append(Array(UnsafeBufferPointer(start: line.base, count: line.count)))
+        }
         for piece in pieces { piece.withUnsafeBytes { splitter.consume(ByteView($0), collect) } }
         splitter.finish(collect)
         return lines
@@ -32,7 +34,8 @@ import Testing
         for extra in [-1, 0, 1, limit - 1, limit, limit + 1] {
             let line = [UInt8](repeating: 0x61, count: limit + extra)
             let counts = Self.split([line + [0x0A, 0x62]]).map(\.count)
-            let expected = extra <= 0 ? [limit + extra, 1] : extra <= limit ? [limit, extra, 1] : [limit, limit, 1, 1]
+            let expected =
+                extra <= 0 ? [limit + extra, 1] : extra <= limit ? [limit, extra, 1] : [limit, limit, 1, 1]
             #expect(counts == expected, "\(limit + extra) bytes")
         }
     }
@@ -42,7 +45,7 @@ import Testing
         for seed in UInt64(0)..<200 {
             var random = SeededRandom(seed: seed)
             let text: [UInt8] = (0..<Int.random(in: 0...400, using: &random)).map { _ in
-                [UInt8(0x0A), 0x0D, 0x61, 0x62].randomElement(using: &random) ?? 0
+                [0x0A, 0x0D, 0x61, 0x62].randomElement(using: &random) ?? 0
             }
             var pieces: [[UInt8]] = []
             var rest = text[...]

@@ -13,6 +13,7 @@ enum PythonServer {
             listener = socket.socket()
             listener.bind(("0.0.0.0", int(os.environ["PORT"])))
             listener.listen(16)
+            print("listening", flush=True)
             count = 0
             while True:
                 peer, _ = listener.accept()
@@ -31,9 +32,34 @@ enum PythonServer {
                     print("error", error, flush=True)
                 peer.close()
             """
-        var spec = PodSpec(revision: "python-00001", command: ["/usr/bin/env", "python3", "-S", "-c", program])
+        var spec = PodSpec(revision: "python-00001", command: ["/usr/bin/python3", "-S", "-c", program])
         spec.service = "python"
         spec.graceSeconds = 5
         return spec
+    }
+
+    /// A server that accepts and closes connections; SIGUSR1 makes it close its port for 0.2 s and open it again.
+    static func closable() -> PodSpec {
+        let program = """
+            import os, signal, socket, time
+            def listen():
+                listener = socket.socket()
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(("", int(os.environ["PORT"])))
+                listener.listen(16)
+                return listener
+            def shut(*_):
+                listener.close()
+                print("shut", flush=True)
+                time.sleep(0.2)
+            listener = listen()
+            signal.signal(signal.SIGUSR1, shut)
+            while True:
+                try:
+                    listener.accept()[0].close()
+                except OSError:
+                    listener = listen()
+            """
+        return PodSpec(revision: "python-00002", command: ["/usr/bin/python3", "-S", "-c", program])
     }
 }

@@ -2,9 +2,6 @@
 #ifndef MARTLET_CLINUX_H
 #define MARTLET_CLINUX_H
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
 #include <errno.h>
 #include <stdint.h>
 #include <sys/epoll.h>

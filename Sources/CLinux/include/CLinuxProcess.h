@@ -42,6 +42,9 @@ struct clinux_exit {
 // Reaps the child behind `pidfd`. 1: done, 0: still running, -1: errno.
 int clinux_reap(int pidfd, struct clinux_exit *how);
 
+// The same, but waits a little for the end. For the guardian, which ends when it is told to.
+int clinux_reap_within(int pidfd, int milliseconds);
+
 // One message to the guardian: a process group that must not outlive this process, or no longer needs watching.
 struct clinux_guardian_record {
     int32_t group;
