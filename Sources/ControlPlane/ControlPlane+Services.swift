@@ -17,6 +17,7 @@ extension ControlPlane {
         }
         for service in result.removedServices {
             programmedServices.remove(service)
+            toldProblems[service] = nil
             logger.info("service removed", metadata: ["service": "\(service)"])
         }
         publish()
@@ -71,7 +72,9 @@ extension ControlPlane {
             for host in store.hosts(of: service.serviceName, domain: options.domain) {
                 let shares = host.tag.map { resolution.tags[$0] ?? [] } ?? resolution.main
                 let splits = shares.compactMap { share -> Split? in
-                    guard let controller = controller(named: share.revision, of: service.serviceName) else { return nil }
+                    guard let controller = controller(named: share.revision, of: service.serviceName) else {
+                        return nil
+                    }
                     let index = indices[controller.object.uid] ?? targets.count
                     if index == targets.count {
                         indices[controller.object.uid] = index
@@ -87,18 +90,20 @@ extension ControlPlane {
         return (routes, targets)
     }
 
-    /// A service's first revisions are routed at once, and their requests wait for the first pods; later ones get traffic
-    /// when they are ready, so that a bad change never takes a good service away.
+    /// A service's first revisions are routed at once, and their requests wait for the first pods; later ones get
+    /// traffic when they are ready, so that a bad change never takes a good service away.
     private func resolveTraffic(of service: ServiceName) -> TrafficResolution {
         let isFirst = !programmedServices.contains(service)
         let known = store.revisions(of: service).compactMap { revisions[$0.uid] }
         let ready = Set(known.filter { isFirst || $0.isRoutable }.map(\.object.name))
         let failed = Set(known.filter(\.isFailed).map(\.object.name))
         let resolution = store.resolveTraffic(of: service, isReady: ready.contains, isFailed: failed.contains)
-        for problem in resolution.problems {
-            logger.notice(
-                "traffic stays as it was",
-                metadata: ["service": "\(service)", "reason": "\(problem.reason)", "message": "\(problem.message)"])
+        let problems = resolution.problems.map(\.message)
+        if problems != toldProblems[service] ?? [] {
+            for problem in problems {
+                logger.notice("traffic stays as it was", metadata: ["service": "\(service)", "problem": "\(problem)"])
+            }
+            toldProblems[service] = problems
         }
         if !resolution.main.isEmpty { programmedServices.insert(service) }
         for revision in store.revisions(of: service) {

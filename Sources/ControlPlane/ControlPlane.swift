@@ -47,9 +47,15 @@ public final class ControlPlane {
     var generation = 0
     /// Services whose traffic has been routed once: from then on a new revision must be ready first.
     var programmedServices: Set<ServiceName> = []
+    /// What the log says of a service's traffic; said once.
+    var toldProblems: [ServiceName: [String]] = [:]
     private var clockIsRunning = false
     private var lastReportAt: Instant
-    private var reportCount = 0
+    /// Rounds of reports asked for, and those that every worker has answered. A worker takes its commands in order, so
+    /// an answered round proves that it has taken every snapshot published before.
+    private(set) var reportCount = 0
+    private(set) var answeredReports = 0
+    private var answers = 0
     /// Pods are being stopped for good: none is started any more.
     var isEnding = false
     var onDrained: (() -> Void)?
@@ -111,7 +117,9 @@ public final class ControlPlane {
             case .demand(let target): controller(of: target)?.demanded()
             case .suspect(let target, let endpoint): controller(of: target)?.suspected(endpoint)
             case .idle(let endpoint): endpointBecameIdle(endpoint)
-            case .report(_, let reports): take(reports)
+            case .report(_, let reports):
+                take(reports)
+                reportAnswered()
             case .dispatched(let target, let arrived, let granted, let sent):
                 controller(of: target)?.dispatched(arrived: arrived, granted: granted, sent: sent)
             case .drained:
@@ -129,6 +137,13 @@ public final class ControlPlane {
         for report in reports {
             controller(of: report.target)?.record(report.sums, interval: max(interval, 0.001), at: lastReportAt)
         }
+    }
+
+    private func reportAnswered() {
+        answers += 1
+        guard answers % workers.count == 0 else { return }
+        answeredReports = answers / workers.count
+        for revision in revisions.values { revision.releaseUnreachable() }
     }
 
     func controller(of target: RevisionTarget) -> RevisionController? {

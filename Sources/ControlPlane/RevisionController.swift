@@ -22,12 +22,14 @@ final class RevisionController {
         /// It has been told to stop.
         var isStopping = false
         var spawnedAt: Instant?
-        var readyAt: Instant?
         var failures = 0
+        var isKnownAsSlow = false
     }
 
     /// Failures in a row, none of the pods ever ready, after which waiting requests are refused instead of held.
     static let failuresBeforeRefusing = 3
+    /// How long a process may take to be ready before the log says so, in seconds.
+    static let slowStartSeconds = 5.0
 
     let object: RevisionObject
     unowned let plane: ControlPlane
@@ -39,9 +41,13 @@ final class RevisionController {
     private(set) var isRoutable = false
     private(set) var isFailed = false
     private var isRetired = false
+    /// The round of reports that must be answered before pods may go for want of a route.
+    private var unreachableSince = 0
     private var whenGone: (() -> Void)?
     /// Whether a wake-up from zero is under way, to be told in the log when its first request is sent.
     private var wakeUp: WakeUp?
+    /// How the last pod ended: the same output again is not worth the same lines again.
+    private var lastCrash: [String] = []
     private var startsAgainAt = Instant(nanoseconds: 0)
     private var startBackOffMilliseconds: UInt64 = 1_000
     private var logger: Logger
@@ -91,6 +97,23 @@ final class RevisionController {
         carryOut(scaler.tick(now: plane.loop.now, ready: ready, existing: existing))
         if scaler.isInitialized, !isRoutable { becomeRoutable() }
         releaseUnreachable()
+        tellOfSlowStarts()
+    }
+
+    /// Once for each process: an application that listens elsewhere looks like one that is slow.
+    private func tellOfSlowStarts() {
+        for (handle, pod) in pods where pod.endpoint == nil && !pod.isKnownAsSlow && !pod.isLeaving {
+            guard let spawned = pod.spawnedAt else { continue }
+            let seconds = plane.loop.now.seconds(since: spawned)
+            guard seconds >= Self.slowStartSeconds else { continue }
+            pods[handle]?.isKnownAsSlow = true
+            var metadata = podMetadata(handle)
+            metadata["seconds"] = "\(Int(seconds))"
+            let isDefault = object.template.container.readinessProbe == .defaultReadiness
+            metadata["hint"] =
+                isDefault ? "it must listen on the port in the variable PORT" : "its readinessProbe does not succeed"
+            logger.warning("pod is not ready yet", metadata: metadata)
+        }
     }
 
     /// A request waits: from zero, and whenever more wait than the pods can take, pods start at once.
@@ -111,12 +134,14 @@ final class RevisionController {
     }
 
     private func carryOut(_ decision: ScaleDecision) {
-        let changed = lastDecision?.desired != decision.desired
+        let changed = (lastDecision?.desired ?? 0) != decision.desired
         lastDecision = decision.record
         if changed {
             logger.info(
                 "scale",
-                metadata: ["desired": "\(decision.desired)", "ready": "\(ready)", "why": "\(decision.record.explanation)"])
+                metadata: [
+                    "desired": "\(decision.desired)", "ready": "\(ready)", "why": "\(decision.record.explanation)",
+                ])
         }
         scale(to: decision.desired)
         if let seconds = decision.recheckAfterSeconds, seconds < 1.5, seconds > 0 {
@@ -127,7 +152,8 @@ final class RevisionController {
     /// Statistics of one worker for the second that ended at `now`.
     func record(_ sums: WindowSums, interval: Double, at now: Instant) {
         let stat = RequestStat(
-            averageConcurrency: sums.concurrencyNanoseconds / 1e9 / interval, requestCount: Double(sums.requests) / interval)
+            averageConcurrency: sums.concurrencyNanoseconds / 1e9 / interval,
+            requestCount: Double(sums.requests) / interval)
         if scaler.record(stat, at: now) { tick() }
     }
 
@@ -137,12 +163,15 @@ final class RevisionController {
     func setReachable(_ isReachable: Bool) {
         guard scaler.isReachable != isReachable else { return }
         scaler.setReachable(isReachable)
-        releaseUnreachable()
+        unreachableSince = plane.reportCount
+        plane.runClock()
     }
 
-    /// No route leads here and nothing is under way: nothing can come any more, so the pods need not wait out a window.
-    private func releaseUnreachable() {
-        guard !scaler.isReachable, isRoutable, target.gate.waiting == 0 else { return }
+    /// No route leads here and no worker has an old snapshot any more: nothing can come, so the pods need not wait out
+    /// a window.
+    func releaseUnreachable() {
+        guard !scaler.isReachable, isRoutable, target.gate.waiting == 0, plane.answeredReports > unreachableSince
+        else { return }
         for handle in pods.keys { leave(handle) }
     }
 
@@ -156,7 +185,8 @@ final class RevisionController {
     // MARK: Pods
 
     private func scale(to desired: Int) {
-        guard !isRetired, !plane.isEnding, scaler.isReachable || !isRoutable else { return }
+        guard !isRetired, !plane.isEnding, scaler.isReachable || !isRoutable || target.gate.waiting > 0
+        else { return }
         while existing < desired, plane.loop.now >= startsAgainAt { startPod() }
         if existing > desired {
             for handle in leastUseful(existing - desired) { leave(handle) }
@@ -235,6 +265,7 @@ final class RevisionController {
         switch change {
         case .spawned(let pid, let instant):
             pods[handle]?.spawnedAt = instant
+            pods[handle]?.isKnownAsSlow = false
             logger.debug("pod started", metadata: podMetadata(handle).merging(["pid": "\(pid)"]) { $1 })
         case .ready(let port, let instant): podIsReady(handle, port: port, at: instant)
         case .unready(let reason):
@@ -260,10 +291,10 @@ final class RevisionController {
         let concurrency = object.template.containerConcurrency
         pod.endpoint = Endpoint(
             id: plane.endpointNumbers.take(), address: .loopback(port: port), concurrency: concurrency)
-        pod.readyAt = instant
         pod.failures = 0
         pods[handle] = pod
         startBackOffMilliseconds = 1_000
+        lastCrash = []
         wakeUp?.ready(at: instant)
         updateEndpoints()
         if isFailed { isFailed = false }
@@ -284,9 +315,16 @@ final class RevisionController {
         metadata["status"] = "\(status)"
         if let restart { metadata["restart_after_ms"] = "\(restart)" }
         logger.error("pod exited", metadata: metadata)
-        for line in lines { logger.error("last output", metadata: ["line": "\(line)"]) }
+        pods[handle]?.spawnedAt = nil
+        let report = [status] + lines
+        if report != lastCrash { for line in lines { logger.error("last output", metadata: ["line": "\(line)"]) } }
+        lastCrash = report
         dropEndpoint(of: handle)
-        if restart == nil { podIsGone(handle) } else { countFailure(of: handle, "the process ends before it is ready: \(status)") }
+        if restart == nil {
+            podIsGone(handle)
+        } else {
+            countFailure(of: handle, "the process ends before it is ready: \(status)")
+        }
     }
 
     private func podFailed(_ handle: PodHandle, _ error: String, _ restart: UInt64?) {
@@ -305,21 +343,24 @@ final class RevisionController {
 
     private func countFailure(of handle: PodHandle, _ reason: String) {
         pods[handle]?.failures += 1
-        guard let failures = pods[handle]?.failures, failures >= Self.failuresBeforeRefusing, ready == 0 else { return }
+        guard let failures = pods[handle]?.failures, failures >= Self.failuresBeforeRefusing else { return }
         refuseWaiting(reason)
     }
 
-    /// Nothing of this revision starts: requests that wait get their answer now instead of at their time limit. Later ones
-    /// find a new gate, and may be luckier.
+    /// Nothing of this revision starts: requests that wait get their answer now instead of at their time limit. Later
+    /// ones find a new gate, and may be luckier.
     private func refuseWaiting(_ reason: String) {
         guard ready == 0 else { return }
+        let isNews = !isFailed
         isFailed = true
         let old = target
         let waiters = old.gate.close()
         target = Self.makeTarget(object, plane)
         for waiter in waiters { plane.workers.post(.refuse(waiter), to: waiter.worker) }
-        logger.error(
-            "revision fails to start", metadata: ["reason": "\(reason)", "refused_requests": "\(waiters.count)"])
+        if isNews || !waiters.isEmpty {
+            logger.error(
+                "revision fails to start", metadata: ["reason": "\(reason)", "refused_requests": "\(waiters.count)"])
+        }
         plane.publish()
     }
 
