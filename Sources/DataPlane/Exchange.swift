@@ -126,4 +126,6 @@ struct LogNote: ~Copyable {
     var requestID = 0..<0
     var forwardedFor = 0..<0
     var traceparent = 0..<0
+    /// Where it was sent last; port 0 for nowhere.
+    var endpoint = EndpointAddress(ipv4: 0, port: 0)
 }

@@ -16,9 +16,9 @@ public enum WorkerCommand: Sendable {
     case report
     /// Close unused connections to an endpoint that has been retired.
     case forget(Endpoint)
-    /// Answer what comes, with `Connection: close`; close unused connections.
+    /// Answer what comes, with `Connection: close`.
     case drain
-    /// Stop accepting, finish what is under way; then say `drained`.
+    /// Stop accepting, close unused connections, finish what is under way; then say `drained`.
     case stopAccepting
     /// End now.
     case stop

@@ -12,7 +12,7 @@ extension Worker {
     private static let spoofable = KnownFieldSet(.xForwardedPort, .xRealIp)
 
     /// Writes the head that was parsed from `bytes` into the output list's memory.
-    func writeRequestHead(_ bytes: ByteView, _ connection: Downstream) {
+    func writeRequestHead(_ bytes: ByteView, _ connection: Downstream, _ exchange: ExchangePointer) {
         var excluded = Self.ours.union(KnownFieldSet(.http2Settings))
         if !options.trustsForwarded { excluded.formUnion(Self.spoofable) }
         let hostIsReplaced = !requestHead.targetPrefix.isEmptyLiteral || requestHead.target != requestHead.pathAndQuery
@@ -24,7 +24,7 @@ extension Worker {
         if hostIsReplaced { HeadWriter.writeField("Host", bytes[requestHead.authority], to: &output.writer) }
         HeadWriter.writeFields(requestHead.fields, of: bytes, excluding: excluded, to: &output.writer)
         writeForwarding(bytes, connection)
-        if !requestHead.fields.present.contains(.xRequestId) { writeRequestID() }
+        if !requestHead.fields.present.contains(.xRequestId) { writeRequestID(exchange) }
         if requestHead.framing == .chunked { output.writer.append("Transfer-Encoding: chunked\r\n") }
         if requestHead.wantsUpgrade, let upgrade = requestHead.fields.firstIndex(of: .upgrade) {
             output.writer.append("Connection: Upgrade\r\n")
@@ -85,7 +85,7 @@ extension Worker {
     }
 
     /// A random (version 4) UUID, as Envoy makes it.
-    private func writeRequestID() {
+    private func writeRequestID(_ exchange: ExchangePointer) {
         let high = random.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000
         let low = random.next() & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
         let first = ByteWriter.hexDigits(UInt32(truncatingIfNeeded: high >> 32))
@@ -102,6 +102,7 @@ extension Worker {
         digits.storeBytes(of: UInt32(truncatingIfNeeded: third), toByteOffset: 19, as: UInt32.self)
         digits.storeBytes(of: UInt32(truncatingIfNeeded: third >> 32), toByteOffset: 24, as: UInt32.self)
         digits.storeBytes(of: fourth, toByteOffset: 28, as: UInt64.self)
+        note(requestID: ByteView(UnsafeRawBufferPointer(start: digits, count: 36)), exchange)
     }
 
     /// The head as the client receives it: what may pass of the pod's, and the framing and persistence of our side.

@@ -22,7 +22,7 @@ enum Refusal: Equatable {
     case queueTimeout
     /// No complete response within the revision's timeout.
     case responseTimeout
-    /// The revision was deleted while the request waited.
+    /// The revision was deleted, or its pods failed to start, while the request waited.
     case revisionGone
     /// No pod took a connection.
     case connectFailed
@@ -52,7 +52,7 @@ enum Refusal: Equatable {
         case .queueFull: "pending request queue full\n"
         case .queueTimeout: "activator request timeout"
         case .responseTimeout: "request timeout"
-        case .revisionGone: "revision is gone\n"
+        case .revisionGone: "the revision has no pod that can serve\n"
         case .connectFailed: "no pod of the revision accepts connections\n"
         case .upstreamReset: "the pod closed the connection without a response\n"
         case .badResponse: "the pod's response is not valid HTTP/1.1\n"

@@ -57,17 +57,11 @@ extension Worker {
         if code == EMFILE || code == ENFILE { events.post(.descriptorsExhausted(worker: options.index)) }
     }
 
-    /// From now on every answer closes its connection, and unused connections are closed.
-    func beginDrain() {
-        isDraining = true
-        for token in downstreams.tokens() {
-            guard let connection = downstreams[token], connection.pointee.phase == .idle,
-                connection.pointee.requestsBegun > 0, !connection.pointee.isReadable
-            else { continue }
-            // A request may be on its way: we say that we will send no more and answer nothing, as RFC 9112 §9.6 has it.
-            if case .wouldBlock = connection.pointee.socket.peek() { close(connection) }
-        }
-    }
+    /// From now on every answer closes its connection.
+    ///
+    /// Unused connections stay until `stopAccepting`: the next request of a busy client may be on its way, and closing
+    /// now would lose it. In the meantime it is answered, with `Connection: close`.
+    func beginDrain() { isDraining = true }
 
     /// Takes what the kernel has accepted already, then refuses.
     func stopAccepting() {

@@ -1,3 +1,4 @@
+import Balancing
 import EventLoop
 import HTTP
 import Primitives
@@ -24,6 +25,8 @@ struct LogLines: ~Copyable {
 extension Worker {
     /// Longest part of a request that is kept for its line, in bytes.
     private static let partLimit = 1_024
+    /// Room for an IPv4 address and a port as text.
+    private static let endpointTextLimit = 24
 
     /// Copies what the line will show, since the request's bytes are gone when it is written.
     func note(_ exchange: ExchangePointer, _ bytes: ByteView) {
@@ -36,6 +39,11 @@ extension Worker {
         exchange.pointee.log.requestID = keep(.xRequestId, bytes, exchange)
         exchange.pointee.log.forwardedFor = keep(.xForwardedFor, bytes, exchange)
         exchange.pointee.log.traceparent = keep(.traceparent, bytes, exchange)
+    }
+
+    /// Keeps the id that we gave to a request that came without one.
+    func note(requestID: ByteView, _ exchange: ExchangePointer) {
+        if options.accessLog != .off { exchange.pointee.log.requestID = keep(requestID, exchange) }
     }
 
     private func keep(_ field: KnownField, _ bytes: ByteView, _ exchange: ExchangePointer) -> Range<Int> {
@@ -84,7 +92,12 @@ extension Worker {
         guard let connection = downstreams[exchange.pointee.downstream] else { return }
         connection.pointee.withPeerText { peer in
             record.peer = peer
-            write(record)
+            withUnsafeTemporaryAllocation(byteCount: Self.endpointTextLimit, alignment: 1) { place in
+                var writer = ByteWriter(place)
+                writer.append(exchange.pointee.log.endpoint)
+                record.endpoint = writer.written
+                write(record)
+            }
         }
     }
 
@@ -123,6 +136,18 @@ extension Worker {
         guard logLines.writer.count > 0 else { return }
         log?.append(logLines.writer.written)
         logLines.writer.rewind(to: 0)
+    }
+}
+
+extension ByteWriter {
+    /// Appends `127.0.0.1:8080`; nothing for port 0.
+    fileprivate mutating func append(_ address: EndpointAddress) {
+        guard address.port != 0 else { return }
+        for shift: UInt32 in [24, 16, 8, 0] {
+            append(decimal: UInt64(address.ipv4 >> shift & 0xFF))
+            append(shift == 0 ? ASCII.colon : UInt8(ascii: "."))
+        }
+        append(decimal: UInt64(address.port))
     }
 }
 

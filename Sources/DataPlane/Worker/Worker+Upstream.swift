@@ -141,7 +141,8 @@ extension Worker {
             guard (try? requestHead.parse(bytes, scanned: &scanned)) == true else { return fail(exchange, .overloaded) }
         }
         output.clear()
-        writeRequestHead(bytes, connection)
+        writeRequestHead(bytes, connection, exchange)
+        exchange.pointee.log.endpoint = upstream.pointee.endpoint.address
         output.appendWritten()
         guard !output.writer.overflowed else { return fail(exchange, .overloaded) }
         upstream.pointee.bytesBeforeRequest = upstream.pointee.bytesSent
@@ -384,6 +385,7 @@ extension Worker {
         else { return close(upstream) }
         upstream.pointee.phase = .pooled
         upstream.pointee.idleSince = now
+        armSweep()
         buffers.release(&upstream.pointee.inbound)
         buffers.release(&upstream.pointee.outbound)
     }
@@ -394,8 +396,9 @@ extension Worker {
 
     /// Every few seconds: closes connections that have waited too long.
     func sweepPool() {
-        armSweep()
+        sweepIsArmed = false
         guard pool.count > 0 else { return }
+        armSweep()
         pool.sweep { token in
             guard let upstream = upstreams[token], upstream.pointee.phase == .pooled else { return false }
             guard now.milliseconds(since: upstream.pointee.idleSince) >= limits.upstreamIdleMilliseconds else { return true }

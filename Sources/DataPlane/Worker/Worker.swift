@@ -58,6 +58,7 @@ public final class Worker {
     var isClosingDown = false
     var isStopping = false
     var saidDrained = false
+    var sweepIsArmed = false
 
     // Reused for every message, so that none allocates.
     var requestHead: RequestHead
@@ -116,7 +117,6 @@ public final class Worker {
         guard code == 0 else { throw SystemError(call: "epoll_ctl", code: code) }
         code = watchListener()
         guard code == 0 else { throw SystemError(call: "epoll_ctl", code: code) }
-        armSweep()
     }
 
     func watchListener() -> Int32 {
@@ -249,7 +249,10 @@ public final class Worker {
         handOutLocalGrants()
     }
 
+    /// Only while connections are kept: a worker at rest does not wake.
     func armSweep() {
+        guard !sweepIsArmed else { return }
+        sweepIsArmed = true
         _ = timers.arm(now.adding(milliseconds: 5_000), payload: TaggedToken(.sweep).packed)
     }
 }
