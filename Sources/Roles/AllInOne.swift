@@ -96,7 +96,7 @@ public final class AllInOne {
         pods.onLine = { [log] name, line in Self.write(name, line, to: log) }
         try signals.attach(to: loop) { [unowned self] number in signalled(number) }
         for diagnostic in control.apply(services, removing: true) { report(diagnostic) }
-        // The routes lie in the mailboxes by now, so no connection that waited in the kernel meets a table without them.
+        // The routes lie in the mailboxes by now: no connection that waited in the kernel meets a table without them.
         try workers.start(ControlPlane.emptySnapshot())
         watchFiles()
         announce()
@@ -183,7 +183,7 @@ public final class AllInOne {
     /// Serves what comes while clients move away, finishes what is under way, then stops the pods.
     private func drain(_ number: Int32) {
         isEnding = true
-        logger.info("draining", metadata: ["signal": "\(number)"])
+        logger.info("draining", metadata: ["signal": "\(Self.name(of: number))"])
         var isDone = false
         control.drainWorkers(graceMilliseconds: options.drainGraceMilliseconds) { [unowned self] in
             isDone = true
@@ -194,6 +194,15 @@ public final class AllInOne {
             logger.error("requests are still under way at the drain deadline")
             exitStatus = ExitStatus.drainDeadline
             stopPods(within: options.stopDeadlineMilliseconds)
+        }
+    }
+
+    private static func name(of signal: Int32) -> String {
+        switch signal {
+        case SIGTERM: "SIGTERM"
+        case SIGINT: "SIGINT"
+        case SIGQUIT: "SIGQUIT"
+        default: "\(signal)"
         }
     }
 

@@ -45,7 +45,8 @@ public struct ConsoleLog: LogHandler {
             line = "\(time) \(event.level.rawValue.uppercased()) \(event.message)"
             for (key, value) in sorted { line += " \(key)=\(Self.quotedIfNeeded(value))" }
         case .json:
-            line = "{\"time\":\"\(time)\",\"level\":\"\(event.level.rawValue)\",\"message\":\(Self.json("\(event.message)"))"
+            line = "{\"time\":\"\(time)\",\"level\":\"\(event.level.rawValue)\""
+            line += ",\"message\":\(Self.json("\(event.message)"))"
             for (key, value) in sorted { line += ",\(Self.json(key)):\(Self.json(value))" }
             line += "}"
         }

@@ -10,21 +10,27 @@ struct ManifestOptions: ParsableArguments {
         help: ArgumentHelp("Run COMMAND for containers of image REF. May be repeated.", valueName: "REF=COMMAND"))
     var image: [String] = []
 
-    @Flag(name: .long, help: "Accept initial-scale 0, as allow-zero-initial-scale does in Knative.")
+    @Flag(name: .long, help: "Accept initial-scale 0; short for --config-autoscaler allow-zero-initial-scale=true.")
     var allowZeroInitialScale = false
 
-    func loadOptions() throws -> LoadOptions {
-        var options = LoadOptions()
-        options.defaults.allowZeroInitialScale = allowZeroInitialScale
+    @Option(
+        name: .long, parsing: .singleValue,
+        help: ArgumentHelp(
+            "An entry of Knative's ConfigMap config-autoscaler, as stable-window=30s. May be repeated.",
+            valueName: "KEY=VALUE"))
+    var configAutoscaler: [String] = []
+
+    /// Sets how manifests are read and the autoscaler's settings; every problem is appended.
+    func apply(to options: inout AllInOneOptions, _ problems: inout [String]) {
         for text in image {
             do throws(ImageMapping.Failure) {
                 let mapping = try ImageMapping.parse(text)
-                options.images[mapping.reference] = mapping.command
+                options.workload.load.images[mapping.reference] = mapping.command
             } catch {
-                throw ValidationError("--image \(text): \(error)")
+                problems.append("\(error)")
             }
         }
-        return options
+        options.setAutoscaler(configAutoscaler, allowZeroInitialScale: allowZeroInitialScale, &problems)
     }
 }
 

@@ -29,6 +29,11 @@ struct RunCommand: ParsableCommand {
     @Option(name: .long, help: ArgumentHelp("Data-plane threads (default: one a core).", valueName: "N"))
     var workers: Int?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp("How long requests may still take after SIGTERM.", valueName: "SECONDS"))
+    var drainDeadline = 30.0
+
     @Option(name: .long, help: "Domain of the services' hosts.")
     var domain = "localhost"
 
@@ -51,7 +56,7 @@ struct RunCommand: ParsableCommand {
 
     @Argument(
         parsing: .remaining,
-        help: ArgumentHelp("Service files or folders of them; or, after --name NAME --, a command.", valueName: "FILE|DIR"))
+        help: ArgumentHelp("Service files or folders, - for standard input; or a command.", valueName: "FILE|DIR"))
     var arguments: [String] = []
 
     func run() throws {
@@ -72,10 +77,14 @@ struct RunCommand: ParsableCommand {
         if let address = SocketAddress(http) {
             options.http = address
         } else {
-            problems.append("--http \(http): not an address; expected ADDRESS:PORT, :PORT or PORT, for example 127.0.0.1:8080")
+            problems.append("--http \(http): no address; expected ADDRESS:PORT, :PORT or PORT, as 127.0.0.1:8080")
         }
         if let workers {
-            if (1...256).contains(workers) { options.workers = workers } else { problems.append("--workers \(workers): expected 1 to 256") }
+            if (1...256).contains(workers) {
+                options.workers = workers
+            } else {
+                problems.append("--workers \(workers): expected 1 to 256")
+            }
         }
         if let format = AccessLogFormat(rawValue: accessLog) {
             options.accessLog = format
@@ -86,10 +95,14 @@ struct RunCommand: ParsableCommand {
         if Logger.Level(rawValue: logLevel) == nil {
             problems.append("--log-level \(logLevel): expected debug, info, notice, warning or error")
         }
+        manifests.apply(to: &options, &problems)
+        if (0...86_400).contains(drainDeadline) {
+            options.drainDeadlineMilliseconds = UInt64(drainDeadline * 1_000)
+        } else {
+            problems.append("--drain-deadline \(drainDeadline): expected 0 to 86400 seconds")
+        }
         options.control.domain = domain
-        options.control.scaling.allowsZeroInitialScale = manifests.allowZeroInitialScale
         options.trustsForwarded = trustForwarded
-        options.workload.load = try manifests.loadOptions()
         addWorkload(to: &options, &problems)
         guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
         return options

@@ -21,12 +21,14 @@ struct ValidateCommand: ParsableCommand {
     @OptionGroup var manifests: ManifestOptions
 
     func run() throws {
-        var workload = Workload()
-        workload.files = ManifestFiles(paths: paths)
-        workload.load = try manifests.loadOptions()
+        var options = AllInOneOptions()
+        var problems: [String] = []
+        manifests.apply(to: &options, &problems)
+        guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
+        options.workload.files = ManifestFiles(paths: paths)
         let result: Workload.Reading
         do throws(ManifestFiles.Failure) {
-            result = try workload.read()
+            result = try options.workload.read()
         } catch {
             complain("error: \(error)")
             throw ExitCode(ExitStatus.badConfiguration)
@@ -39,7 +41,8 @@ struct ValidateCommand: ParsableCommand {
             throw ExitCode(ExitStatus.badConfiguration)
         }
         for service in store.services {
-            print("\(service.serviceName): valid, \(store.revisions(of: service.serviceName).count) revision(s)")
+            let count = store.revisions(of: service.serviceName).count
+            print("\(service.serviceName): valid, \(count) \(count == 1 ? "revision" : "revisions")")
         }
     }
 }

@@ -1,1 +1,2 @@
+// The program: the command line is in MartletCommand and the commands below it.
 MartletCommand.main()

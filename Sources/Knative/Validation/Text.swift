@@ -29,7 +29,7 @@ func escaped(_ text: String, quotes: Bool, limit: Int) -> String {
 }
 
 /// The candidate that a mistyped `word` most likely meant, or nil if none is near.
-func nearest(to word: String, among candidates: [String]) -> String? {
+public func nearest(to word: String, among candidates: [String]) -> String? {
     let typed = Array(word.lowercased().utf8)
     guard typed.count <= 64 else { return nil }
     var best: (word: String, distance: Int)?
