@@ -50,6 +50,8 @@ extension DecisionRecord {
         let elapsed = short(Double(activityBefore.nanoseconds(at: time)) / 1e9)
         return switch rule {
         case .scaleToZeroDisabled: "no traffic, but enable-scale-to-zero is false"
+        case .stillActivating where !isInitialized:
+            "a new revision starts with initial-scale \(spec.initialScale), and none is ready yet"
         case .stillActivating:
             "no traffic, but pods have been starting for \(elapsed) s and may take \(spec.progressDeadline) and 30 s"
         case .activationTimedOut:
@@ -61,7 +63,7 @@ extension DecisionRecord {
         case .podRetention: "no traffic for \(elapsed) s, and the last pod is retained for \(spec.podRetentionPeriod)"
         case .gracePeriod: "no traffic, and the activator is in the path for less than \(spec.gracePeriod)"
         case .graceOver: "inactive for \(elapsed) s, past the grace period \(spec.gracePeriod)"
-        case _: "inactive, and the activator has been in the path for the grace period \(spec.gracePeriod) already"
+        case _: "no traffic in the \(spec.stableWindowSeconds) s window, and requests that come are held"
         }
     }
 
