@@ -55,7 +55,9 @@ public final class ControlPlane {
     /// an answered round proves that it has taken every snapshot published before.
     private(set) var reportCount = 0
     private(set) var answeredReports = 0
-    private var answers = 0
+    /// Answers of each worker.
+    private var answers: [Int]
+    private var decisionIsDue = false
     /// Pods are being stopped for good: none is started any more.
     var isEnding = false
     var onDrained: (() -> Void)?
@@ -71,6 +73,7 @@ public final class ControlPlane {
         self.options = options
         self.logger = logger
         budget = WaitBudget(limit: options.queueLimitOverall)
+        answers = Array(repeating: 0, count: workers.count)
         lastReportAt = loop.now
         _ = try loop.watch(workers.events.fd, .readable) { [unowned self] _ in takeWorkerEvents() }
         platform.observer = { [unowned self] pod, change in podOwners[pod]?.podChanged(pod, change) }
@@ -99,11 +102,18 @@ public final class ControlPlane {
         workers.post(.report)
         let active = revisions.values.filter(\.isActive)
         for revision in active { revision.recordSilence(at: now) }
-        if UInt64(reportCount) % (Self.tickMilliseconds / Self.reportMilliseconds) == 0 {
-            for revision in active { revision.tick() }
-        }
-        clockIsRunning = !active.isEmpty
+        // A worker so busy that it did not answer for a second must not hold decisions up.
+        if decisionIsDue { decide() }
+        decisionIsDue = UInt64(reportCount) % (Self.tickMilliseconds / Self.reportMilliseconds) == 0
+        clockIsRunning = !active.isEmpty || decisionIsDue
         if clockIsRunning { armClock() }
+    }
+
+    /// Decides for every revision, when the reports just asked for are in: without the last second's requests a pod would
+    /// be taken from them.
+    private func decide() {
+        decisionIsDue = false
+        for revision in revisions.values where revision.isActive { revision.tick() }
     }
 
     /// The length of the statistics window being reported, in seconds.
@@ -117,9 +127,9 @@ public final class ControlPlane {
             case .demand(let target): controller(of: target)?.demanded()
             case .suspect(let target, let endpoint): controller(of: target)?.suspected(endpoint)
             case .idle(let endpoint): endpointBecameIdle(endpoint)
-            case .report(_, let reports):
+            case .report(let worker, let reports):
                 take(reports)
-                reportAnswered()
+                reportAnswered(by: worker)
             case .dispatched(let target, let arrived, let granted, let sent):
                 controller(of: target)?.dispatched(arrived: arrived, granted: granted, sent: sent)
             case .drained:
@@ -139,10 +149,12 @@ public final class ControlPlane {
         }
     }
 
-    private func reportAnswered() {
-        answers += 1
-        guard answers % workers.count == 0 else { return }
-        answeredReports = answers / workers.count
+    private func reportAnswered(by worker: Int) {
+        answers[worker] += 1
+        let rounds = answers.min() ?? 0
+        guard rounds > answeredReports else { return }
+        answeredReports = rounds
+        if decisionIsDue, answeredReports == reportCount { decide() }
         for revision in revisions.values { revision.releaseUnreachable() }
     }
 

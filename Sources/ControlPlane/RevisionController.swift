@@ -136,7 +136,8 @@ final class RevisionController {
     private func carryOut(_ decision: ScaleDecision) {
         let changed = (lastDecision?.desired ?? 0) != decision.desired
         lastDecision = decision.record
-        if changed {
+        // Without a route or a waiting request it is only a number, which nobody carries out.
+        if changed, scaler.isReachable || !isRoutable || target.gate.waiting > 0 {
             logger.info(
                 "scale",
                 metadata: [

@@ -1,6 +1,7 @@
 import EventLoop
 import Glibc
 import Knative
+import Synchronization
 
 /// The files a run was given: reads them, and says which folders to watch for changes.
 public struct ManifestFiles: Sendable {
@@ -15,6 +16,7 @@ public struct ManifestFiles: Sendable {
 
     /// Files and folders as given; `-` is standard input.
     public let paths: [String]
+    private let input = StandardInput()
 
     /// The files of `paths`.
     public init(paths: [String]) { self.paths = paths }
@@ -70,9 +72,14 @@ public struct ManifestFiles: Sendable {
     }
 
     private func contents(of file: String) throws(Failure) -> [UInt8] {
-        let fd = file == "-" ? dup(0) : open(file, O_RDONLY | O_CLOEXEC)
+        guard file != "-" else { return try input.read(contents) }
+        let fd = open(file, O_RDONLY | O_CLOEXEC)
         guard fd >= 0 else { throw failure(file) }
         defer { close(fd) }
+        return try contents(of: fd, file)
+    }
+
+    private func contents(of fd: Int32, _ file: String) throws(Failure) -> [UInt8] {
         var text: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 65_536)
         while true {
@@ -83,6 +90,18 @@ public struct ManifestFiles: Sendable {
             guard text.count <= Self.fileLimit else {
                 throw Failure(description: "\(file): is longer than \(Self.fileLimit) bytes")
             }
+        }
+    }
+
+    /// What standard input said. It says it only once, so a reload takes the same text again.
+    private final class StandardInput: Sendable {
+        private let text = Mutex<[UInt8]?>(nil)
+
+        func read(_ contents: (Int32, String) throws(Failure) -> [UInt8]) throws(Failure) -> [UInt8] {
+            if let known = text.withLock({ $0 }) { return known }
+            let new = try contents(0, "-")
+            text.withLock { $0 = new }
+            return new
         }
     }
 

@@ -52,12 +52,14 @@ import Testing
                 #expect(martlet.pods().count == 1)
                 #expect(wait(25) { martlet.pods().isEmpty }, "still there in round \(round):\n\(martlet.tail)")
             }
-            // Pauses that are just about as long as the way to zero takes.
-            for pause in [6.5, 7.2, 7.9] {
+            // Pauses about as long as the way to zero: what comes in its last second must stop it, not follow it.
+            for pause in [7.3, 7.9] {
                 let until = Date(timeIntervalSinceNow: pause)
                 _ = wait(pause + 1) { Date() >= until }
                 #expect(try martlet.get(manifest.host).status == 200, "\(martlet.tail)")
             }
+            let decisions = martlet.log.split(separator: "\n").filter { $0.contains("INFO scale") }
+            #expect(!decisions.contains { $0.contains("desired=1") && $0.contains("(stable)") }, "\(martlet.tail)")
         }
     }
 

@@ -68,6 +68,10 @@ import Testing
             #expect(try martlet.get("app.default.example.com").text.hasPrefix("Hello input!"))
             #expect(try martlet.get("app.default.localhost").status == 404)
             martlet.expectLog("workers=1")
+            // Standard input says it once; a reload must not take its silence for "no services".
+            martlet.signal(SIGHUP)
+            martlet.expectLog("reloaded")
+            #expect(try martlet.get("app.default.example.com").text.hasPrefix("Hello input!"))
         }
     }
 
