@@ -13,6 +13,7 @@ import Testing
             ]
         }
         try Martlet.serving(manifest) { martlet throws in
+            martlet.expectLog("revision is ready")
             let load = try Load(martlet, manifest.host, "/slow?ms=100", clients: 20, mark: "X-Pod")
             #expect(wait(15) { martlet.pods().count == 3 }, "\(martlet.tail)")
             #expect(load.waitFor { $0.marks.count == 3 }, "\(load.soFar.marks)")
