@@ -34,7 +34,7 @@ public struct EndpointView: Sendable {
         guard list.edition != edition else { return }
         self.list = list
         edition = list.edition
-        endpoints = list.endpoints
+        endpoints = list.endpoints.map { $0 }  // storage of its own: workers must not share its reference count
         if cursor == 0, !endpoints.isEmpty { cursor = Int(random >> 1) % endpoints.count }
     }
 }

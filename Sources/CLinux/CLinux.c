@@ -16,6 +16,15 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+int clinux_epoll_wait_ns(int poller, void *events, int capacity, int64_t timeout_ns) {
+    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+    int count = epoll_pwait2(poller, (struct epoll_event *)events, capacity, timeout_ns < 0 ? NULL : &timeout, NULL);
+    if (count >= 0 || errno != ENOSYS) return count;
+    // Kernels before 5.11: milliseconds, rounded up, so that nothing wakes early and spins.
+    return epoll_wait(poller, (struct epoll_event *)events, capacity,
+                      timeout_ns < 0 ? -1 : (int)((timeout_ns + 999999) / 1000000));
+}
+
 static socklen_t to_native(const struct clinux_address *address, struct sockaddr_storage *storage) {
     memset(storage, 0, sizeof *storage);
     if (address->is_ipv6) {

@@ -1,7 +1,8 @@
 import Glibc
 import Primitives
 
-/// The reactor of the control thread: descriptors and timers with closures.
+/// The reactor of the control thread: descriptors and timers with closures. Timers have a resolution of 100 µs, which the
+/// pace of readiness probes needs.
 ///
 /// Workers have their own, closure-free loop in DataPlane. One thread owns a `Loop`; closures run on it and may add and
 /// remove watches and timers freely.
@@ -26,7 +27,7 @@ public final class Loop {
     public init() throws(SystemError) {
         poller = try Poller()
         now = MonotonicClock.now()
-        timers = TimerWheel(now: now)
+        timers = TimerWheel(now: now, tickNanoseconds: 100_000)
     }
 
     /// Calls `handler` whenever `fd` is ready for `interest` (level-triggered), until `unwatch`.
@@ -57,7 +58,7 @@ public final class Loop {
         watches.remove(token)
     }
 
-    /// Calls `action` once at `deadline` or within a millisecond after.
+    /// Calls `action` once at `deadline` or within 100 µs after.
     @discardableResult
     public func at(_ deadline: Instant, _ action: @escaping () -> Void) -> TimerHandle {
         // The slab of actions names the timer; the wheel's own handle stays inside.
@@ -92,7 +93,7 @@ public final class Loop {
     private func turn(until limit: Instant?) {
         now = MonotonicClock.now()
         let wake = [timers.nextDeadline, limit].compactMap(\.self).min()
-        let count = poller.wait(until: wake, now: now)
+        let count = poller.waitExactly(until: wake, now: now)
         now = MonotonicClock.now()
         for index in 0..<count {
             // Looked up at its turn: an earlier handler may have removed it.

@@ -67,6 +67,12 @@ public struct Poller: ~Copyable {
         return max(0, Int(count))
     }
 
+    /// Waits like `wait`, to the nanosecond instead of the millisecond. For loops that pace things finely.
+    public borrowing func waitExactly(until deadline: Instant?, now: Instant) -> Int {
+        let timeout = deadline.map { Int64(min($0.nanoseconds(since: now), 3_600_000_000_000)) } ?? -1
+        return max(0, Int(clinux_epoll_wait_ns(fd, events, Int32(Self.eventsPerWakeup), timeout)))
+    }
+
     /// The token of event `index` of the last wait.
     @inline(__always)
     public borrowing func token(_ index: Int) -> UInt64 { clinux_event_token(events, Int32(index)) }

@@ -29,6 +29,18 @@ public enum ASCII {
     @inlinable
     public static func lowercased(_ byte: UInt8) -> UInt8 { byte &- 0x41 < 26 ? byte | 0x20 : byte }
 
+    /// Eight bytes at once with ASCII capital letters made small; other bytes unchanged.
+    @inlinable
+    public static func lowercased(_ block: UInt64) -> UInt64 {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        // Bit 7 of each byte tells whether it is at least `A`, and whether it is above `Z`.
+        let low7 = block & (ones &* 0x7F)
+        let atLeastA = low7 &+ ones &* (0x80 - 0x41)
+        let aboveZ = low7 &+ ones &* (0x80 - 0x5B)
+        let isCapital = atLeastA & ~aboveZ & ~block & (ones &* 0x80)
+        return block | isCapital >> 2
+    }
+
     /// Whether `byte` is one of `0`…`9`.
     @inlinable
     public static func isDigit(_ byte: UInt8) -> Bool { byte &- 0x30 < 10 }

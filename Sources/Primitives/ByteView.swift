@@ -86,7 +86,18 @@ public struct ByteView {
     @inlinable
     public func equalsIgnoringCase(_ lowercase: ByteView) -> Bool {
         guard count == lowercase.count else { return false }
-        for index in 0..<count where ASCII.lowercased(base[index]) != lowercase.base[index] { return false }
+        let left = UnsafeRawPointer(base)
+        let right = UnsafeRawPointer(lowercase.base)
+        var index = 0
+        while index + 8 <= count {
+            let block = ASCII.lowercased(left.loadUnaligned(fromByteOffset: index, as: UInt64.self))
+            guard block == right.loadUnaligned(fromByteOffset: index, as: UInt64.self) else { return false }
+            index += 8
+        }
+        while index < count {
+            guard ASCII.lowercased(base[index]) == lowercase.base[index] else { return false }
+            index += 1
+        }
         return true
     }
 

@@ -42,6 +42,7 @@ public struct ByteWriter {
 
     /// Makes room for `length` bytes and counts them as written; nil if they do not fit.
     @inlinable
+    @inline(__always)
     public mutating func reserve(_ length: Int) -> UnsafeMutablePointer<UInt8>? {
         guard length <= capacity &- used, !full else {
             full = true
@@ -62,9 +63,13 @@ public struct ByteWriter {
         if let place = reserve(view.count) { memcpy(place, view.base, view.count) }
     }
 
-    /// Appends a literal.
+    /// Appends a literal. Inlined, so that the copy of a literal becomes a few stores.
     @inlinable
-    public mutating func append(_ literal: StaticString) { append(ByteView(literal)) }
+    @inline(__always)
+    public mutating func append(_ literal: StaticString) {
+        guard let place = reserve(literal.utf8CodeUnitCount) else { return }
+        memcpy(place, literal.utf8Start, literal.utf8CodeUnitCount)
+    }
 
     /// Appends the UTF-8 of `text`. For set-up and cold paths.
     public mutating func append(text: String) {
@@ -120,6 +125,25 @@ public struct ByteWriter {
             place[index] = digit < 10 ? 0x30 &+ digit : 0x57 &+ digit
             rest >>= 4
         }
+    }
+
+    /// Appends the eight hexadecimal digits of a number, lower case.
+    @inlinable
+    public mutating func append(hexDigits value: UInt32) {
+        guard let place = reserve(8) else { return }
+        UnsafeMutableRawPointer(place).storeBytes(of: Self.hexDigits(value), as: UInt64.self)
+    }
+
+    /// The eight hexadecimal digits of a number as they stand in memory, worked out at once: the nibbles are spread to
+    /// bytes, then those above 9 are moved on to the letters.
+    @inlinable
+    public static func hexDigits(_ value: UInt32) -> UInt64 {
+        var spread = UInt64(value)
+        spread = (spread << 16 | spread) & 0x0000_FFFF_0000_FFFF
+        spread = (spread << 8 | spread) & 0x00FF_00FF_00FF_00FF
+        spread = (spread << 4 | spread) & 0x0F0F_0F0F_0F0F_0F0F
+        let isLetter = (spread &+ 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101
+        return (spread &+ 0x3030_3030_3030_3030 &+ isLetter &* 0x27).bigEndian
     }
 
     /// Forgets what was written after `mark`, a former value of `count`, and any overflow since.

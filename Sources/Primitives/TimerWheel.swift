@@ -1,10 +1,10 @@
 /// Names an armed timer; stale names are recognised.
 public typealias TimerHandle = SlabToken
 
-/// Deadlines of one thread: arm, cancel and expire in O(1), with a resolution of one millisecond.
+/// Deadlines of one thread: arm, cancel and expire in O(1), with a resolution of one tick (default one millisecond).
 ///
-/// A hierarchical wheel (Varghese and Lauck): six levels of 64 slots, 64 times coarser each, so up to two years. A timer
-/// never fires early; it fires at most one millisecond late plus the caller's own delay. Payloads are 64 opaque bits.
+/// A hierarchical wheel (Varghese and Lauck): six levels of 64 slots, 64 times coarser each, so up to 2^36 ticks. A timer
+/// never fires early; it fires at most one tick late plus the caller's own delay. Payloads are 64 opaque bits.
 public struct TimerWheel: ~Copyable {
     private static let levels = 6
     private static let none = UInt32.max
@@ -22,13 +22,16 @@ public struct TimerWheel: ~Copyable {
     private let heads: UnsafeMutablePointer<UInt32>
     private let occupancy: UnsafeMutablePointer<UInt64>
     private var freeList = TimerWheel.none
+    private let tickNanoseconds: UInt64
     private var tick: UInt64
     /// How many timers are armed.
     public private(set) var count = 0
 
-    /// An empty wheel that starts at `now`.
-    public init(now: Instant) {
-        tick = now.nanoseconds / 1_000_000
+    /// An empty wheel that starts at `now`, with ticks of `tickNanoseconds`.
+    public init(now: Instant, tickNanoseconds: UInt64 = 1_000_000) {
+        precondition(tickNanoseconds > 0)
+        self.tickNanoseconds = tickNanoseconds
+        tick = now.nanoseconds / tickNanoseconds
         heads = .allocate(capacity: Self.levels * 64)
         heads.initialize(repeating: Self.none, count: Self.levels * 64)
         occupancy = .allocate(capacity: Self.levels)
@@ -44,7 +47,7 @@ public struct TimerWheel: ~Copyable {
         node.pointee.generation |= 1
         node.pointee.payload = payload
         // Rounded up, so that it never fires early; at least one tick ahead, so that it lies in the wheel's future.
-        let rounded = deadline.nanoseconds / 1_000_000 + (deadline.nanoseconds % 1_000_000 == 0 ? 0 : 1)
+        let rounded = deadline.nanoseconds / tickNanoseconds + (deadline.nanoseconds % tickNanoseconds == 0 ? 0 : 1)
         node.pointee.deadlineTick = max(rounded, tick + 1)
         link(index)
         count += 1
@@ -72,12 +75,12 @@ public struct TimerWheel: ~Copyable {
             let ahead = rotated & ~1 != 0 ? UInt64((rotated & ~1).trailingZeroBitCount) : 64
             best = min(best, (position + ahead) << shift)
         }
-        return Instant(nanoseconds: best == .max ? best : best * 1_000_000)
+        return Instant(nanoseconds: best == .max ? best : best * tickNanoseconds)
     }
 
     /// Takes one timer that is due at `now`, and returns its payload; nil when none is left. Call until nil.
     public mutating func expire(now: Instant) -> UInt64? {
-        let target = now.nanoseconds / 1_000_000
+        let target = now.nanoseconds / tickNanoseconds
         while true {
             let head = heads[Int(tick & 63)]
             if head != Self.none, nodes[Int(head)].deadlineTick <= tick {
@@ -91,7 +94,7 @@ public struct TimerWheel: ~Copyable {
                 tick = target
                 return nil
             }
-            tick = min(target, max(tick + 1, next.nanoseconds / 1_000_000))
+            tick = min(target, max(tick + 1, next.nanoseconds / tickNanoseconds))
             refine()
         }
     }

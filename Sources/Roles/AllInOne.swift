@@ -95,8 +95,9 @@ public final class AllInOne {
     public func run(_ services: [ServiceObject]) throws -> Int32 {
         pods.onLine = { [log] name, line in Self.write(name, line, to: log) }
         try signals.attach(to: loop) { [unowned self] number in signalled(number) }
-        try workers.start(ControlPlane.emptySnapshot())
         for diagnostic in control.apply(services, removing: true) { report(diagnostic) }
+        // The routes lie in the mailboxes by now, so no connection that waited in the kernel meets a table without them.
+        try workers.start(ControlPlane.emptySnapshot())
         watchFiles()
         announce()
         loop.run()

@@ -5,46 +5,44 @@ enum HostName {
     /// The longest host that can match, in bytes (RFC 1035 §2.3.4 less the root's dot).
     static let limit = 253
 
-    /// The host without its port and without one trailing dot; nil if it cannot be one.
+    /// The host without its port and without one trailing dot; nil if nothing or too much is left.
     ///
-    /// An IPv6 literal keeps its brackets. A name with more than one colon and no brackets has no port. The result has
-    /// 1...253 bytes.
+    /// It only looks at the end of the field: digits after a colon are a port. What is left may still be no host at all
+    /// (`a:80`, `[:`, `a/b`); such a name is in no table, because `isName` keeps it out.
     static func host(in field: ByteView) -> ByteView? {
-        guard let name = withoutPort(field) else { return nil }
-        let isDotted = name.count > 1 && name.base[name.count - 1] == UInt8(ascii: ".")
-        let host = isDotted ? name[0..<name.count - 1] : name
-        return host.isEmpty || host.count > limit ? nil : host
+        let bytes = field.base
+        var end = field.count
+        while end > 0, ASCII.isDigit(bytes[end - 1]) { end -= 1 }
+        end = end > 0 && bytes[end - 1] == ASCII.colon ? end - 1 : field.count
+        if end > 1, bytes[end - 1] == UInt8(ascii: "."), bytes[end - 2] != UInt8(ascii: "]") { end -= 1 }
+        return end > 0 && end <= limit ? field[0..<end] : nil
     }
 
-    private static func withoutPort(_ field: ByteView) -> ByteView? {
-        // The port stands in the last bytes; a field too long for host, dot and port is not searched at all.
-        guard field.count <= limit + 1 + 6, !field.isEmpty else { return nil }
-        if field.base[0] == UInt8(ascii: "[") {
-            guard let close = field.firstIndex(of: UInt8(ascii: "]")) else { return nil }
-            return isPort(field.dropping(first: close + 1)) ? field[0..<close + 1] : nil
-        }
-        guard let colon = field.firstIndex(of: ASCII.colon) else { return field }
-        guard field.firstIndex(of: ASCII.colon, from: colon + 1) == nil else { return field }
-        return isPort(field.dropping(first: colon)) ? field[0..<colon] : nil
-    }
-
-    /// Whether `rest` is empty or `:` and digits (RFC 3986 §3.2.3 allows none).
-    private static func isPort(_ rest: ByteView) -> Bool {
-        guard !rest.isEmpty else { return true }
-        guard rest.base[0] == ASCII.colon else { return false }
-        for index in 1..<rest.count where !ASCII.isDigit(rest.base[index]) { return false }
-        return true
-    }
-
-    /// Whether every byte may stand in a host: visible ASCII without those that delimit other parts of a target.
-    static func isPlausible(_ host: ByteView) -> Bool {
+    /// Whether a table may list `host`: a name or IPv4 address, or an IPv6 literal in brackets.
+    ///
+    /// Names are taken generously, any visible ASCII that delimits nothing in a request target or list; but no colon,
+    /// so that a name can never be mistaken for one with a port.
+    static func isName(_ host: ByteView) -> Bool {
+        guard host.base[0] != UInt8(ascii: "[") else { return isBracketed(host) }
+        guard host.base[0] != UInt8(ascii: ".") else { return false }
         for index in 0..<host.count {
             switch host.base[index] {
             case 0...0x20, 0x7F...0xFF: return false
-            case UInt8(ascii: "/"), UInt8(ascii: "?"), UInt8(ascii: "#"), UInt8(ascii: "@"): return false
-            case UInt8(ascii: "*"), UInt8(ascii: ","), UInt8(ascii: "\\"): return false
+            case UInt8(ascii: "/"), UInt8(ascii: "?"), UInt8(ascii: "#"), UInt8(ascii: "@"), ASCII.colon: return false
+            case UInt8(ascii: "*"), ASCII.comma, UInt8(ascii: "\\"), UInt8(ascii: "["), UInt8(ascii: "]"): return false
             default: continue
             }
+        }
+        return true
+    }
+
+    /// `[`, hexadecimal digits, colons and dots, `]` (RFC 3986 §3.2.2; the address itself is not checked).
+    private static func isBracketed(_ host: ByteView) -> Bool {
+        guard host.count > 3, host.base[host.count - 1] == UInt8(ascii: "]") else { return false }
+        for index in 1..<host.count - 1 {
+            let byte = host.base[index]
+            let isPart = byte == ASCII.colon || byte == UInt8(ascii: ".") || ASCII.hexValue(byte) != nil
+            guard isPart else { return false }
         }
         return true
     }
@@ -53,22 +51,43 @@ enum HostName {
     ///
     /// Not a promise against chosen collisions: the table's bound on probes is.
     static func hash(_ host: ByteView, key: UInt64) -> UInt64 {
-        let bytes = UnsafeRawPointer(host.base)
         var state = key ^ UInt64(truncatingIfNeeded: host.count) &* 0x9E37_79B9_7F4A_7C15
         var index = 0
-        while index + 8 <= host.count {
-            let block = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self))
-            state = fold(state ^ lowercased(block), key | 1)
-            index += 8
+        while index &+ 8 < host.count {
+            state = fold(state ^ block(host.base, at: index), key | 1)
+            index &+= 8
         }
+        return fold(fold(state ^ tail(host), 0xD6E8_FEB8_6659_FD93), key ^ 0xA5CB_3B1F_92D3_46E7)
+    }
+
+    /// Whether `host` is the `count` bytes at `name`, which are lower case.
+    static func matches(_ host: ByteView, lowercase name: UnsafePointer<UInt8>, count: Int) -> Bool {
+        guard host.count == count else { return false }
+        var index = 0
+        while index &+ 8 < count {
+            guard block(host.base, at: index) == rawBlock(name, at: index) else { return false }
+            index &+= 8
+        }
+        return tail(host) == tail(ByteView(base: name, count: count))
+    }
+
+    /// Eight bytes from `index` on, lower case. They must be there.
+    @inline(__always)
+    private static func block(_ bytes: UnsafePointer<UInt8>, at index: Int) -> UInt64 {
+        ASCII.lowercased(rawBlock(bytes, at: index))
+    }
+
+    @inline(__always)
+    private static func rawBlock(_ bytes: UnsafePointer<UInt8>, at index: Int) -> UInt64 {
+        UInt64(littleEndian: UnsafeRawPointer(bytes).loadUnaligned(fromByteOffset: index, as: UInt64.self))
+    }
+
+    /// The last eight bytes, or all if there are fewer, lower case. In longer hosts they overlap the block before.
+    private static func tail(_ host: ByteView) -> UInt64 {
+        if host.count >= 8 { return block(host.base, at: host.count - 8) }
         var tail: UInt64 = 0
-        var shift: UInt64 = 0
-        while index < host.count {
-            tail |= UInt64(host.base[index]) << shift
-            shift += 8
-            index += 1
-        }
-        return fold(fold(state ^ lowercased(tail), 0xD6E8_FEB8_6659_FD93), key ^ 0xA5CB_3B1F_92D3_46E7)
+        for index in 0..<host.count { tail = tail << 8 | UInt64(host.base[index]) }
+        return ASCII.lowercased(tail)
     }
 
     /// Both halves of the full product mixed: every input bit reaches every output bit.
@@ -76,15 +95,5 @@ enum HostName {
         let product = left.multipliedFullWidth(by: right)
         // Adding `left` back keeps a zero factor from erasing what came before.
         return (product.high ^ product.low) &+ left
-    }
-
-    /// Eight bytes with ASCII capitals made small, all at once: bit 7 of each byte tells whether it is in A...Z.
-    static func lowercased(_ block: UInt64) -> UInt64 {
-        let ones: UInt64 = 0x0101_0101_0101_0101
-        let low7 = block & (ones &* 0x7F)
-        let atLeastA = low7 &+ ones &* (0x80 - 0x41)
-        let aboveZ = low7 &+ ones &* (0x80 - 0x5B)
-        let isCapital = (atLeastA & ~aboveZ & ~block) & (ones &* 0x80)
-        return block | isCapital >> 2
     }
 }

@@ -4,12 +4,14 @@ import Primitives
 struct RouteDraft {
     /// One valid route.
     struct Item {
-        var name: (start: Int, count: Int)
+        /// Where its name stands in `names`: the length, then the bytes.
+        var nameStart: Int
         /// At least one, all above zero, together 100.
         var splits: [Split]
     }
 
     private(set) var routes: [Item] = []
+    /// All names, each behind a byte with its length (1...253).
     private(set) var names: [UInt8] = []
 
     init(_ routes: [Route]) throws(RouteTableFailure) {
@@ -23,17 +25,24 @@ struct RouteDraft {
                 issues.append(.init(route: index, problem: .duplicateHost))
             }
             issues += Self.problems(of: route.splits).map { .init(route: index, problem: $0) }
-            self.routes.append(Item(name: (names.count, name.count), splits: Self.shares(route.splits)))
+            self.routes.append(Item(nameStart: names.count, splits: Self.shares(route.splits)))
+            names.append(UInt8(name.count))
             names += name
         }
         if !issues.isEmpty { throw RouteTableFailure(issues: issues) }
+    }
+
+    /// The bytes of route `index`'s name.
+    func name(of index: Int) -> ArraySlice<UInt8> {
+        let start = routes[index].nameStart + 1
+        return names[start..<start + Int(names[start - 1])]
     }
 
     /// The host as it is compared: read as a request's would be, and lower case. Empty if it is none.
     private static func normalised(_ host: String) -> [UInt8] {
         let bytes = Array(host.utf8)
         return bytes.withUnsafeBytes { bytes in
-            guard let name = HostName.host(in: ByteView(bytes)), HostName.isPlausible(name) else { return [] }
+            guard let name = HostName.host(in: ByteView(bytes)), HostName.isName(name) else { return [] }
             return (0..<name.count).map { ASCII.lowercased(name[$0]) }
         }
     }

@@ -8,16 +8,14 @@ import Synchronization
 public final class RouteTable: Sendable {
     /// What a request needs to know about one route.
     struct Entry: Sendable {
-        /// The host in `names`, lower case.
-        var nameStart: Int
-        var nameCount: Int
         /// The only target, if there is no counter.
         var target: Int
         /// The cycle in `sequences`.
-        var sequenceStart: Int
-        var sequenceCount: UInt64
-        /// Nil for a single target: it costs no shared write.
-        var counter: SplitCounter?
+        var sequenceStart = 0
+        var sequenceCount: UInt64 = 1
+        /// Nil for a single target: it costs no shared write. Kept alive by the table's `counters`; unmanaged because
+        /// counting references on it would cost every worker more than the addition does.
+        var counter: Unmanaged<SplitCounter>?
     }
 
     /// The first table's key if the caller brings no seed. Any number will do.
@@ -28,6 +26,8 @@ public final class RouteTable: Sendable {
     private let splits: [[Split]]
     private let names: [UInt8]
     private let sequences: [Int]
+    /// Owns what the entries point to.
+    private let counters: [SplitCounter]
 
     /// How many routes there are.
     public var count: Int { entries.count }
@@ -44,23 +44,28 @@ public final class RouteTable: Sendable {
         let draft = try RouteDraft(routes)
         var entries: [Entry] = []
         var sequences: [Int] = []
+        var counters: [SplitCounter] = []
         entries.reserveCapacity(routes.count)
-        for route in draft.routes {
-            let cycle = route.splits.count > 1 ? SplitSequence.cycle(route.splits) : []
-            let host = draft.names[route.name.start..<route.name.start + route.name.count]
-            entries.append(
-                Entry(
-                    nameStart: route.name.start, nameCount: route.name.count, target: route.splits[0].target,
-                    sequenceStart: sequences.count, sequenceCount: UInt64(cycle.count),
-                    counter: cycle.isEmpty ? nil : previous?.counter(of: host, splits: route.splits) ?? SplitCounter()))
-            sequences += cycle
+        for (index, route) in draft.routes.enumerated() {
+            var entry = Entry(target: route.splits[0].target)
+            if route.splits.count > 1 {
+                let cycle = SplitSequence.cycle(route.splits)
+                let known = previous?.counter(of: draft.name(of: index), splits: route.splits)
+                let counter = known ?? SplitCounter()
+                counters.append(counter)
+                entry.counter = Unmanaged.passUnretained(counter)
+                (entry.sequenceStart, entry.sequenceCount) = (sequences.count, UInt64(cycle.count))
+                sequences += cycle
+            }
+            entries.append(entry)
         }
+        self.counters = counters
         self.entries = entries
         self.sequences = sequences
         names = draft.names
         splits = draft.routes.map(\.splits)
         let key = seed.map { SeededRandom.first(of: $0) } ?? previous?.layout.key ?? Self.defaultKey
-        layout = SlotLayout.make(names: names, entries: entries, key: key)
+        layout = SlotLayout.make(draft, key: key)
     }
 
     /// The route of a `Host` or `:authority` value; nil if there is none.
@@ -78,7 +83,7 @@ public final class RouteTable: Sendable {
     public func pick(_ route: RouteIndex) -> Int {
         let entry = entries[route]
         guard let counter = entry.counter else { return entry.target }
-        let turn = counter.requests.wrappingAdd(1, ordering: .relaxed).oldValue
+        let turn = counter._withUnsafeGuaranteedRef { $0.requests.wrappingAdd(1, ordering: .relaxed).oldValue }
         return sequences[entry.sequenceStart + Int(turn % entry.sequenceCount)]
     }
 
@@ -89,18 +94,16 @@ public final class RouteTable: Sendable {
         for _ in 0..<layout.probes {
             let slot = layout.slots[place]
             guard slot.route >= 0 else { return nil }
-            if slot.hash == hash, isName(of: Int(slot.route), name) { return Int(slot.route) }
+            if slot.hash == hash, isName(at: Int(slot.nameStart), name) { return Int(slot.route) }
             place = (place + 1) & mask
         }
         return nil
     }
 
-    private func isName(of route: Int, _ name: ByteView) -> Bool {
-        let entry = entries[route]
-        guard entry.nameCount == name.count else { return false }
-        return names.withUnsafeBufferPointer { names in
+    private func isName(at start: Int, _ name: ByteView) -> Bool {
+        names.withUnsafeBufferPointer { names in
             guard let base = names.baseAddress else { return false }
-            return name.equalsIgnoringCase(ByteView(base: base + entry.nameStart, count: entry.nameCount))
+            return HostName.matches(name, lowercase: base + start + 1, count: Int(names[start]))
         }
     }
 
@@ -108,7 +111,7 @@ public final class RouteTable: Sendable {
     private func counter(of host: ArraySlice<UInt8>, splits other: [Split]) -> SplitCounter? {
         let found = host.withUnsafeBytes { find(ByteView($0)) }
         guard let found, splits[found] == other else { return nil }
-        return entries[found].counter
+        return entries[found].counter?.takeUnretainedValue()
     }
 
     /// How many slots a lookup looks at, at most. For tests.

@@ -11,6 +11,8 @@ struct SlotLayout {
         var hash: UInt64
         /// The route, or -1 in an empty slot.
         var route: Int32
+        /// Where its name stands: beside the hash, so that a lookup touches two places in memory and no third.
+        var nameStart: UInt32
     }
 
     /// How many slots a lookup looks at, at most.
@@ -27,29 +29,25 @@ struct SlotLayout {
     /// How many slots from its home on a name may stand.
     private(set) var probes = 0
 
-    /// The best layout of `entries`, whose hosts stand in `names`; `key` is the first to be tried.
-    static func make(names: [UInt8], entries: [RouteTable.Entry], key first: UInt64) -> SlotLayout {
+    /// The best layout of the hosts of `draft`; `key` is the first to be tried.
+    static func make(_ draft: RouteDraft, key first: UInt64) -> SlotLayout {
         var random = SeededRandom(seed: first)
         var slotCount = 4
-        while slotCount < entries.count * 2 { slotCount *= 2 }
-        var best = SlotLayout(names: names, entries: entries, key: first, slotCount: slotCount)
+        while slotCount < draft.routes.count * 2 { slotCount *= 2 }
+        var best = SlotLayout(draft, key: first, slotCount: slotCount)
         for attempt in 1..<keysPerSize * (doublings + 1) where best.probes > probeLimit {
-            let next = SlotLayout(
-                names: names, entries: entries, key: random.next(), slotCount: slotCount << (attempt / keysPerSize))
+            let next = SlotLayout(draft, key: random.next(), slotCount: slotCount << (attempt / keysPerSize))
             if next.probes < best.probes { best = next }
         }
         return best
     }
 
-    private init(names: [UInt8], entries: [RouteTable.Entry], key: UInt64, slotCount: Int) {
-        slots = [Slot](repeating: Slot(hash: 0, route: -1), count: slotCount)
+    private init(_ draft: RouteDraft, key: UInt64, slotCount: Int) {
+        slots = [Slot](repeating: Slot(hash: 0, route: -1, nameStart: 0), count: slotCount)
         self.key = key
-        names.withUnsafeBytes { bytes in
-            let names = ByteView(bytes)
-            for (index, entry) in entries.enumerated() {
-                let name = names[entry.nameStart..<entry.nameStart + entry.nameCount]
-                insert(Slot(hash: HostName.hash(name, key: key), route: Int32(index)))
-            }
+        for (index, route) in draft.routes.enumerated() {
+            let hash = draft.name(of: index).withUnsafeBytes { HostName.hash(ByteView($0), key: key) }
+            insert(Slot(hash: hash, route: Int32(index), nameStart: UInt32(route.nameStart)))
         }
     }
 

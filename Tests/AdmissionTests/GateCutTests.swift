@@ -54,6 +54,14 @@ import Testing
         #expect(gate.waiting == 0 && endpoint.inFlight == 1)
     }
 
+    /// With a waiter in sight the slot is never free: it passes from hand to hand under the mutex.
+    @Test func slotsPassFromHandToHand() {
+        var (gate, endpoint, view) = busyGate()
+        _ = gate.admit(Waiter(worker: 1, token: 1), view: &view, random: 0)
+        let outcome = gate.release(endpoint) { Issue.record("the slot could have been stolen at \($0)") }
+        #expect(outcome.text == "1@0")
+    }
+
     /// The endpoint is retired or suspended in the middle of its last release.
     @Test(arguments: [RevisionGate.Cut.slotHeld, .slotFreed], [true, false])
     func listChangeDuringRelease(at place: RevisionGate.Cut, comesBack: Bool) {

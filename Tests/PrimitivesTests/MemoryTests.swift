@@ -85,6 +85,16 @@ import Testing
         }
     }
 
+    @Test(arguments: [0, 1, 0x9A, 0xDEAD_BEEF, 0x0123_4567, 0x89AB_CDEF, UInt32.max])
+    func hexDigits(value: UInt32) {
+        withUnsafeTemporaryAllocation(byteCount: 8, alignment: 1) { memory in
+            var writer = ByteWriter(memory)
+            writer.append(hexDigits: value)
+            let digits = String(value, radix: 16)
+            #expect(writer.written.string == String(repeating: "0", count: 8 - digits.count) + digits)
+        }
+    }
+
     @Test func paddingAndOverflow() {
         withUnsafeTemporaryAllocation(byteCount: 4, alignment: 1) { memory in
             var writer = ByteWriter(memory)
@@ -95,6 +105,26 @@ import Testing
             writer.rewind(to: 1)
             writer.append("abc")
             #expect(writer.written.string == "0abc" && !writer.overflowed)
+        }
+    }
+}
+
+@Suite struct ByteViewTests {
+    /// The word-wise comparison agrees with a plain one, for every length and every single different byte.
+    @Test func comparesWithoutCase() {
+        for length in 0..<40 {
+            let lower = (0..<length).map { UInt8(0x61 + $0 % 26) }
+            for place in 0..<length {
+                for byte in UInt8.min...UInt8.max {
+                    var other = lower
+                    other[place] = byte
+                    let isSame = ASCII.lowercased(byte) == lower[place]
+                    let found = other.withUnsafeBytes { left in
+                        lower.withUnsafeBytes { ByteView(left).equalsIgnoringCase(ByteView($0)) }
+                    }
+                    if found != isSame { Issue.record("length \(length) place \(place) byte \(byte)") }
+                }
+            }
         }
     }
 }

@@ -8,7 +8,8 @@ import Testing
     @Test(arguments: 0..<64) func agreesWithAList(seed: Int) {
         var random = SeededRandom(seed: UInt64(seed))
         var now = Instant(nanoseconds: random.next() % 1_000_000_000_000)
-        var wheel = TimerWheel(now: now)
+        let tick: UInt64 = [1_000_000, 100_000, 1, 7_777][seed % 4]
+        var wheel = TimerWheel(now: now, tickNanoseconds: tick)
         var model: [UInt64: (deadline: Instant, handle: TimerHandle)] = [:]
         for step in 0..<2000 {
             switch random.next() % 4 {

@@ -9,7 +9,15 @@ import Testing
         let reason: String
     }
 
-    static let audited: [HandOver] = []
+    static let audited = [
+        HandOver(
+            path: "Sources/EventLoop/LogSink.swift", count: 2,
+            reason: "a buffer half is touched under the lock, or by the sink's thread alone once it was swapped out"),
+        HandOver(
+            path: "Sources/DataPlane/RevisionTarget.swift", count: 1,
+            reason: "cell i is touched by worker i only; the rest is immutable, atomic, or the gate's with its own lock"
+        ),
+    ]
 
     @Test func everyUncheckedPromiseIsAudited() {
         let expected = Dictionary(uniqueKeysWithValues: Self.audited.map { ($0.path, $0.count) })

@@ -27,6 +27,9 @@ static inline int clinux_epoll_wait(int poller, void *events, int capacity, int 
     return epoll_wait(poller, (struct epoll_event *)events, capacity, timeout_ms);
 }
 
+// Waits at most `timeout_ns` nanoseconds; without end if it is negative.
+int clinux_epoll_wait_ns(int poller, void *events, int capacity, int64_t timeout_ns);
+
 static inline int clinux_epoll_control(int poller, int operation, int fd, uint32_t flags, uint64_t token) {
     struct epoll_event event = {.events = flags, .data.u64 = token};
     return epoll_ctl(poller, operation, fd, &event);

@@ -65,7 +65,7 @@ struct DownstreamConnection: ~Copyable {
 
     /// Appends the client's address, as X-Forwarded-For has it.
     func appendPeer(to writer: inout ByteWriter) {
-        for index in 0..<peerTextCount { writer.append(peerText[index]) }
+        withPeerText { writer.append($0) }
     }
 
     /// The client's address as text, valid inside `body`.

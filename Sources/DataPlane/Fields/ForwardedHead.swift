@@ -38,15 +38,15 @@ extension Worker {
     private func writeForwarding(_ bytes: ByteView, _ connection: Downstream) {
         guard !options.trustsForwarded else { return writeTrustedForwarding(bytes, connection) }
         let host = bytes[requestHead.authority]
-        output.writer.append("X-Forwarded-For: ")
-        connection.pointee.appendPeer(to: &output.writer)
-        output.writer.append("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
-        output.writer.append(host)
-        output.writer.append("\r\nForwarded: ")
         connection.pointee.withPeerText { peer in
+            output.writer.append("X-Forwarded-For: ")
+            output.writer.append(peer)
+            output.writer.append("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
+            output.writer.append(host)
+            output.writer.append("\r\nForwarded: ")
             Forwarded.write(for: peer, host: host, proto: ByteView("http"), to: &output.writer)
+            output.writer.append("\r\n")
         }
-        output.writer.append("\r\n")
     }
 
     /// Another proxy stands in front: its fields are kept, and the client we see (that proxy) is added.
@@ -86,27 +86,22 @@ extension Worker {
 
     /// A random (version 4) UUID, as Envoy makes it.
     private func writeRequestID() {
-        output.writer.append("X-Request-Id: ")
         let high = random.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000
         let low = random.next() & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
-        writeHex(high, digits: 8, from: 64)
-        output.writer.append(UInt8(ascii: "-"))
-        writeHex(high, digits: 4, from: 32)
-        output.writer.append(UInt8(ascii: "-"))
-        writeHex(high, digits: 4, from: 16)
-        output.writer.append(UInt8(ascii: "-"))
-        writeHex(low, digits: 4, from: 64)
-        output.writer.append(UInt8(ascii: "-"))
-        writeHex(low, digits: 12, from: 48)
-        output.writer.append("\r\n")
-    }
-
-    private func writeHex(_ bits: UInt64, digits: Int, from top: Int) {
-        guard let place = output.writer.reserve(digits) else { return }
-        for index in 0..<digits {
-            let digit = UInt8(truncatingIfNeeded: bits >> UInt64(top - 4 * (index + 1)) & 15)
-            place[index] = digit < 10 ? 0x30 &+ digit : 0x57 &+ digit
-        }
+        let first = ByteWriter.hexDigits(UInt32(truncatingIfNeeded: high >> 32))
+        let second = ByteWriter.hexDigits(UInt32(truncatingIfNeeded: high))
+        let third = ByteWriter.hexDigits(UInt32(truncatingIfNeeded: low >> 32))
+        let fourth = ByteWriter.hexDigits(UInt32(truncatingIfNeeded: low))
+        output.writer.append("X-Request-Id: ********-****-****-****-************\r\n")
+        guard !output.writer.overflowed else { return }
+        // Over the stars just written; the text ends 38 bytes after the digits begin.
+        let digits = UnsafeMutableRawPointer(output.writer.base + output.writer.count - 38)
+        digits.storeBytes(of: first, as: UInt64.self)
+        digits.storeBytes(of: UInt32(truncatingIfNeeded: second), toByteOffset: 9, as: UInt32.self)
+        digits.storeBytes(of: UInt32(truncatingIfNeeded: second >> 32), toByteOffset: 14, as: UInt32.self)
+        digits.storeBytes(of: UInt32(truncatingIfNeeded: third), toByteOffset: 19, as: UInt32.self)
+        digits.storeBytes(of: UInt32(truncatingIfNeeded: third >> 32), toByteOffset: 24, as: UInt32.self)
+        digits.storeBytes(of: fourth, toByteOffset: 28, as: UInt64.self)
     }
 
     /// The head as the client receives it: what may pass of the pod's, and the framing and persistence of our side.
