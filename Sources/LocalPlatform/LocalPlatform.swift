@@ -97,7 +97,7 @@ public final class LocalPlatform {
     /// How many pods there are, stopping ones included.
     public var podCount: Int { context.pods.count }
 
-    /// Whether every event has been delivered; for tests.
+    /// Whether every event has been delivered and every ended probe reaped; for tests.
     var isQuiet: Bool { context.isQuiet }
 
     /// Writes the list of living pods now; for tests.
@@ -156,8 +156,8 @@ final class PodContext {
     /// The clock, not the loop's last wake-up: calls may come long after it.
     var now: Instant { MonotonicClock.now() }
 
-    /// Whether every event has been delivered.
-    var isQuiet: Bool { waiting.isEmpty }
+    /// Whether every event has been delivered and every ended probe reaped.
+    var isQuiet: Bool { waiting.isEmpty && !orphans.hasCommands }
 
     /// Runs a call from outside: events it causes are delivered after it, by the loop.
     func inCall(_ body: () -> Void) {

@@ -56,6 +56,9 @@ final class OrphanGuard {
         startGuardian()
     }
 
+    /// Whether a probe's command still runs, or was killed and not yet reaped.
+    var hasCommands: Bool { !commands.isEmpty }
+
     /// The guardian's process id; nil if none could be started.
     var guardianPID: Int32? { guardian?.pid }
 

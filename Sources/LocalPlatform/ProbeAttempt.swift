@@ -258,31 +258,34 @@ final class ProbeAttempt {
         abandonCommand()
     }
 
-    /// Kills a command that is still running and reaps it when it has gone.
+    /// Kills a command that is still running. The loop reaps it when it has gone.
     private func abandonCommand() {
-        guard let pidfd = command?.pidfd, let pid = command?.pid else { return }
         command?.signalGroup(SIGKILL)
         guard let child = command.take() else { return }
-        commands.ended(pid)
-        let grave = Grave(child)
-        let token = TokenBox()
-        token.token = try? loop.watch(pidfd, .readable) { [loop] _ in
-            if let token = token.token { loop.unwatch(token) }
-            grave.reap()
-        }
-        // Without a watch the process is reaped by the kernel when martlet ends; SIGKILL has been sent anyway.
+        Grave(child, commands: commands).open(on: loop)
     }
 }
 
-/// Keeps a killed child until it can be reaped.
+/// Keeps a killed child until it can be reaped. The loop holds it till then.
 private final class Grave {
     private let child: ChildProcess
+    private let commands: ProbeAttempt.CommandHooks
+    private var watch: Loop.WatchToken?
 
-    init(_ child: consuming ChildProcess) { self.child = child }
+    init(_ child: consuming ChildProcess, commands: ProbeAttempt.CommandHooks) {
+        self.child = child
+        self.commands = commands
+    }
 
-    func reap() { _ = child.reap() }
-}
+    func open(on loop: Loop) {
+        watch = try? loop.watch(child.pidfd, .readable) { [unowned loop] _ in self.close(on: loop) }
+        // Without a watch it stays a zombie until martlet ends; it has been killed anyway.
+        if watch == nil { commands.ended(child.pid) }
+    }
 
-private final class TokenBox {
-    var token: Loop.WatchToken?
+    private func close(on loop: Loop) {
+        commands.ended(child.pid)
+        _ = child.reap()
+        if let watch { loop.unwatch(watch) }
+    }
 }

@@ -74,7 +74,7 @@ enum HostName {
     /// Eight bytes from `index` on, lower case. They must be there.
     @inline(__always)
     private static func block(_ bytes: UnsafePointer<UInt8>, at index: Int) -> UInt64 {
-        lowercased(rawBlock(bytes, at: index))
+        ASCII.lowercased(rawBlock(bytes, at: index))
     }
 
     @inline(__always)
@@ -87,7 +87,7 @@ enum HostName {
         if host.count >= 8 { return block(host.base, at: host.count - 8) }
         var tail: UInt64 = 0
         for index in 0..<host.count { tail = tail << 8 | UInt64(host.base[index]) }
-        return lowercased(tail)
+        return ASCII.lowercased(tail)
     }
 
     /// Both halves of the full product mixed: every input bit reaches every output bit.
@@ -95,15 +95,5 @@ enum HostName {
         let product = left.multipliedFullWidth(by: right)
         // Adding `left` back keeps a zero factor from erasing what came before.
         return (product.high ^ product.low) &+ left
-    }
-
-    /// Eight bytes with ASCII capitals made small, all at once: bit 7 of each byte tells whether it is in A...Z.
-    static func lowercased(_ block: UInt64) -> UInt64 {
-        let ones: UInt64 = 0x0101_0101_0101_0101
-        let low7 = block & (ones &* 0x7F)
-        let atLeastA = low7 &+ ones &* (0x80 - 0x41)
-        let aboveZ = low7 &+ ones &* (0x80 - 0x5B)
-        let isCapital = (atLeastA & ~aboveZ & ~block) & (ones &* 0x80)
-        return block | isCapital >> 2
     }
 }

@@ -1,24 +1,24 @@
-/// A moment of the civil calendar in UTC (proleptic Gregorian, no leap seconds), for timestamps of log lines.
+/// A moment of the civil calendar in UTC (proleptic Gregorian, no leap seconds), for timestamps of log lines and Date fields.
 ///
 /// Own arithmetic: the C library's conversion takes a lock and may allocate.
-struct CivilTime: Equatable {
+public struct CivilTime: Equatable, Sendable {
     /// 1970 and later.
-    let year: UInt64
+    public let year: UInt64
     /// 1...12.
-    let month: UInt64
+    public let month: UInt64
     /// 1...31.
-    let day: UInt64
+    public let day: UInt64
     /// 0...23.
-    let hour: UInt64
+    public let hour: UInt64
     /// 0...59.
-    let minute: UInt64
+    public let minute: UInt64
     /// 0...59.
-    let second: UInt64
+    public let second: UInt64
     /// 0...999.
-    let millisecond: UInt64
+    public let millisecond: UInt64
 
     /// The civil moment `unixNanoseconds` after 1970-01-01T00:00:00Z.
-    init(unixNanoseconds: UInt64) {
+    public init(unixNanoseconds: UInt64) {
         let seconds = unixNanoseconds / 1_000_000_000
         millisecond = unixNanoseconds % 1_000_000_000 / 1_000_000
         let secondOfDay = seconds % 86_400
@@ -35,8 +35,21 @@ struct CivilTime: Equatable {
         year = days / 146_097 * 400 + yearOfEra + (month <= 2 ? 1 : 0)
     }
 
-    /// The English abbreviation of the month that the common log format uses.
-    var monthName: StaticString {
+    /// The English abbreviation of the day of the week.
+    public static func weekdayName(unixSeconds: UInt64) -> StaticString {
+        switch unixSeconds / 86_400 % 7 {  // 1970-01-01 was a Thursday
+        case 0: "Thu"
+        case 1: "Fri"
+        case 2: "Sat"
+        case 3: "Sun"
+        case 4: "Mon"
+        case 5: "Tue"
+        case _: "Wed"
+        }
+    }
+
+    /// The English abbreviation of the month that log lines and the Date field use.
+    public var monthName: StaticString {
         switch month {
         case 1: "Jan"
         case 2: "Feb"
