@@ -34,7 +34,8 @@ public final class LogSink: @unchecked Sendable {
         target = descriptor
         back = .allocate(byteCount: capacity, alignment: 16)
         state = Mutex(UncheckedBox(value: Half(front: .allocate(byteCount: capacity, alignment: 16))))
-        thread = try WorkerThread(name: "log") { [unowned self] in run() }
+        // The thread holds it: without `close` it lives on, rather than being read after its end.
+        thread = try WorkerThread(name: "log") { [self] in run() }
     }
 
     /// Leaves `lines`. Any thread. Drops them if there is no room.
