@@ -209,6 +209,7 @@ public final class Worker {
             case .grant(let target, let grant): granted(grant, of: target)
             case .refuse(let waiter): waiterRefused(SlabToken(packed: waiter.token))
             case .report: report()
+            case .gauges(let asker): asker.post(gauges)
             case .forget(let endpoint):
                 for token in pool.takeAll(endpoint: endpoint.id) { closePooled(token) }
             case .drain: beginDrain()
