@@ -18,12 +18,16 @@ extension Worker {
             connection.pointee.peerHasClosed = true
             connection.pointee.isReadable = true
         }
-        if readiness.contains(.broken) { return downstreamBroke(connection) }
+        if readiness.contains(.error) { return downstreamBroke(connection) }
         if connection.pointee.outbound.count > 0 {
-            guard connection.pointee.isWritable, flush(connection) else { return }
+            if connection.pointee.isWritable { _ = flush(connection) }
+            if connection.pointee.closesAfterFlush, connection.pointee.phase != .lingering { return }
         }
+        // While the client does not take what waits, its next request is not read; a body or a tunnel flows on, for a
+        // client may well send all before it reads anything.
+        let isBlocked = connection.pointee.outbound.count > 0
         switch connection.pointee.phase {
-        case .idle, .head: readHead(connection)
+        case .idle, .head: if !isBlocked { readHead(connection) }
         case .exchange: exchangeDownstreamReady(connection)
         case .tunnel: pumpTunnel(connection)
         case .lingering: linger(connection)
