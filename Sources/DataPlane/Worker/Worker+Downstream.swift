@@ -69,10 +69,8 @@ extension Worker {
     // MARK: Heads
 
     func readHead(_ connection: Downstream) {
+        if connection.pointee.inbound.count > 0, parseHead(connection) { return }
         for _ in 0..<limits.readsPerWakeup {
-            if connection.pointee.inbound.count > 0 {
-                guard !parseHead(connection) else { return }
-            }
             guard connection.pointee.isReadable else { break }
             guard provideHeadRoom(connection) else { return }
             switch connection.pointee.socket.receive(into: connection.pointee.inbound.free) {
@@ -82,7 +80,7 @@ extension Worker {
                     connection.pointee.isReadable = false
                 }
                 connection.pointee.inbound.filled(count)
-                if connection.pointee.phase == .idle { headBegins(connection) }
+                if parseHead(connection) { return }
             case .wouldBlock: connection.pointee.isReadable = false
             case .endOfStream: return close(connection)
             case .failed: return close(connection)
@@ -99,15 +97,17 @@ extension Worker {
         setDeadline(connection, now.adding(milliseconds: limits.headTimeoutMilliseconds))
     }
 
-    /// Makes room to read more of a head. Grows to the largest class, which is over the limit of heads; the parser refuses
-    /// before that is full.
+    /// Makes room to read more of a head. With the default limit of heads the parser refuses before the largest class is
+    /// full.
     private func provideHeadRoom(_ connection: Downstream) -> Bool {
         if connection.pointee.inbound.room > 0 { return true }
         connection.pointee.inbound.compact()
         if connection.pointee.inbound.room > 0 { return true }
         let wanted = max(BufferPool.smallest, connection.pointee.inbound.capacity * 2)
         if buffers.provide(wanted, in: &connection.pointee.inbound) { return true }
-        replyWithoutExchange(connection, .overloaded)
+        let isTooLarge = wanted > BufferPool.largest
+        replyWithoutExchange(
+            connection, isTooLarge ? .parseFailure(ParseFailure(.headTooLarge, offset: 0)) : .overloaded)
         return false
     }
 
