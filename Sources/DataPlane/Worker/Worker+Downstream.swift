@@ -165,10 +165,11 @@ extension Worker {
             case .wouldBlock: break
             case .endOfStream, .failed: return false
             }
+            // Only an attempt that fell short brings a new edge.
+            if sent < output.bytes { connection.pointee.isWritable = false }
+            connection.pointee.lastProgress = now
         }
-        connection.pointee.lastProgress = now
         if sent == output.bytes { return true }
-        connection.pointee.isWritable = false
         guard park(in: &connection.pointee.outbound, from: sent) else { return false }
         armStallTimer(connection)
         return true

@@ -323,10 +323,11 @@ extension Worker {
                 upstreamBroke(upstream)
                 return false
             }
+            // Only an attempt that fell short brings a new edge.
+            if sent < output.bytes { upstream.pointee.isWritable = false }
         }
         upstream.pointee.bytesSent += UInt64(sent)
         if sent == output.bytes { return true }
-        upstream.pointee.isWritable = false
         guard park(in: &upstream.pointee.outbound, from: sent) else {
             fail(exchange, .overloaded)
             return false
