@@ -62,7 +62,8 @@ extension Worker {
         isDraining = true
         for token in downstreams.tokens() {
             guard let connection = downstreams[token], connection.pointee.phase == .idle,
-                connection.pointee.requestsBegun > 0, !connection.pointee.isReadable
+                connection.pointee.requestsBegun > 0, !connection.pointee.isReadable,
+                connection.pointee.inbound.count == 0, connection.pointee.outbound.count == 0
             else { continue }
             // A request may be on its way: we say that we will send no more and answer nothing, as RFC 9112 §9.6 has it.
             if case .wouldBlock = connection.pointee.socket.peek() { close(connection) }
@@ -94,7 +95,7 @@ extension Worker {
         case .head, .exchange, .tunnel: return false
         case .lingering, .closed: return true
         case .idle:
-            guard connection.pointee.outbound.count == 0 else { return false }
+            guard connection.pointee.inbound.count == 0, connection.pointee.outbound.count == 0 else { return false }
             let age = now.milliseconds(since: connection.pointee.acceptedAt)
             if connection.pointee.requestsBegun == 0, age < Self.firstRequestGraceMilliseconds { return false }
             if case .bytes = connection.pointee.socket.peek() { return false }
