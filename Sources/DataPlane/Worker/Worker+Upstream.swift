@@ -189,9 +189,9 @@ extension Worker {
     func pumpRequestBody(_ connection: Downstream, _ exchange: ExchangePointer) {
         for _ in 0..<limits.readsPerWakeup {
             guard exchange.pointee.stage == .active, !exchange.pointee.requestIsComplete,
-                let upstream = upstreams[exchange.pointee.upstream], upstream.pointee.outbound.count == 0,
-                connection.pointee.isReadable
+                let upstream = upstreams[exchange.pointee.upstream], upstream.pointee.outbound.count == 0
             else { return }
+            guard connection.pointee.isReadable else { return armStallTimerIfUnset(connection) }
             output.clear()
             let goesOn =
                 connection.pointee.inbound.count > exchange.pointee.consumed
@@ -266,7 +266,6 @@ extension Worker {
             return count
         case .wouldBlock:
             connection.pointee.isReadable = false
-            armStallTimerIfUnset(connection)
             return nil
         case .endOfStream, .failed:
             connection.pointee.peerHasClosed = true
@@ -278,12 +277,11 @@ extension Worker {
         if connection.pointee.deadline == .distantFuture { armStallTimer(connection) }
     }
 
-    /// No bytes: either later, or the client left in the middle of its request.
+    /// No bytes: either later (true: go on and see), or the client left in the middle of its request.
     private func bodyReadEnded(_ connection: Downstream, _ exchange: ExchangePointer) -> Bool {
-        if connection.pointee.peerHasClosed {
-            clientGone(exchange)
-            close(connection)
-        }
+        guard connection.pointee.peerHasClosed else { return true }
+        clientGone(exchange)
+        close(connection)
         return false
     }
 
