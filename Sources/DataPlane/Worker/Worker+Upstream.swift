@@ -126,6 +126,8 @@ extension Worker {
             let connection = downstreams[exchange.pointee.downstream]
         else { return close(upstream) }
         sendRequest(exchange, connection, upstream)
+        // A pod may speak, or close, as soon as it accepts: that edge has come already.
+        if upstream.pointee.isReadable { queueTurn(upstream) }
     }
 
     // MARK: The request
