@@ -378,7 +378,11 @@ extension Worker {
     func retire(_ upstream: Upstream, isClean: Bool) {
         upstream.pointee.requestsServed += 1
         upstream.pointee.exchange = .none
-        guard isClean, upstream.pointee.keepsAlive, !upstream.pointee.peerHasClosed,
+        // The last read may have ended just where the message did; what is behind it would answer the next request.
+        if isClean, upstream.pointee.isReadable, upstream.pointee.socket.peek() == .wouldBlock {
+            upstream.pointee.isReadable = false
+        }
+        guard isClean, upstream.pointee.keepsAlive, !upstream.pointee.peerHasClosed, !upstream.pointee.isReadable,
             upstream.pointee.outbound.count == 0, upstream.pointee.endpoint.state != .retired,
             pool.push(
                 upstream.pointee.token, endpoint: upstream.pointee.endpoint.id, limit: limits.upstreamIdleConnections)
