@@ -78,7 +78,8 @@ extension Worker {
             if target.raiseDemand() { events.post(.demand(target)) }
             // A client that has gone already is noticed now; later its close is an edge of its own.
             if connection.pointee.peerHasClosed { downstreamReady(connection.pointee.token, []) }
-        case .refused: fail(exchange, .queueFull)
+        case .refused(.closed): fail(exchange, .revisionGone)
+        case .refused(.queueFull), .refused(.queueFullOverall): fail(exchange, .queueFull)
         }
     }
 
