@@ -96,12 +96,12 @@ extension Worker {
             fail(exchange, .badResponse)
             return false
         }
+        exchange.pointee.lastResponseProgress = now
         guard exchange.pointee.clientVersion == .http11 else { return true }
         HeadWriter.writeStatusLine(responseHead.status, reason: bytes[responseHead.reason], to: &output.writer)
         HeadWriter.writeFields(responseHead.fields, of: bytes, excluding: [], to: &output.writer)
         output.writer.append("\r\n")
         output.appendWritten()
-        exchange.pointee.lastResponseProgress = now
         let isSent = sendOutput(connection)
         output.clear()
         if !isSent { downstreamBroke(connection) }
