@@ -211,7 +211,7 @@ extension Worker {
         abortUpstream(exchange)
         // Knative ends such a response cleanly: a body that is complete as far as its framing can say so.
         let isTunnel = exchange.pointee.stage == .tunnel
-        let endsCleanly = exchange.pointee.responseIsChunked && connection.pointee.outbound.count == 0
+        let endsCleanly = exchange.pointee.responseIsChunked  // whole chunks only are listed, so this fits behind
         end(exchange)
         guard endsCleanly || isTunnel else { return cut(connection) }
         output.clear()
