@@ -231,8 +231,16 @@ public final class Worker {
         events.post(.report(worker: options.index, reports))
     }
 
+    /// Delivers slots that went to requests of this very worker, oldest first. A delivery may add to the list.
     func handOutLocalGrants() {
-        while let (target, grant) = localGrants.popLast() { granted(grant, of: target) }
+        guard !localGrants.isEmpty else { return }
+        var index = 0
+        while index < localGrants.count {
+            let (target, grant) = localGrants[index]
+            index += 1
+            granted(grant, of: target)
+        }
+        localGrants.removeAll(keepingCapacity: true)
     }
 
     // MARK: Timers
