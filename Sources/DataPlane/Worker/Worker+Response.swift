@@ -34,7 +34,7 @@ extension Worker {
             }
         }
         let place =
-            isBuffered ? upstream.pointee.inbound.free : UnsafeMutableRawBufferPointer(rebasing: scratch[Self.headroom...])
+            isBuffered ? upstream.pointee.inbound.free : readPlace
         switch upstream.pointee.socket.receive(into: place) {
         case .bytes(let count):
             if count < place.count, !upstream.pointee.peerHasClosed { upstream.pointee.isReadable = false }

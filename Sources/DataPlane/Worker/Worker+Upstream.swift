@@ -224,11 +224,11 @@ extension Worker {
     /// Everything read so far is forwarded: from here the body goes through the scratch memory, and the request cannot be
     /// sent again.
     private func readThrough(_ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream) -> Bool {
-        guard let count = receive(connection, scratch) else { return bodyReadEnded(connection, exchange) }
+        guard let count = receive(connection, readPlace) else { return bodyReadEnded(connection, exchange) }
         exchange.pointee.isReplayable = false
         buffers.release(&connection.pointee.inbound)
         exchange.pointee.consumed = 0
-        let bytes = ByteView(UnsafeRawBufferPointer(rebasing: scratch[..<count]))
+        let bytes = ByteView(UnsafeRawBufferPointer(rebasing: readPlace[..<count]))
         var cursor = 0
         var progress = BodyProgress.needMore
         repeat {

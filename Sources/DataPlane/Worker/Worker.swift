@@ -15,8 +15,8 @@ public struct WorkerOptions: Sendable {
     public var count = 1
     /// The limits.
     public var limits = DataPlaneLimits()
-    /// Whether X-Forwarded-*, Forwarded and X-Request-Id from clients are believed and added to, because another proxy
-    /// stands in front. Default false: they are overwritten.
+    /// Whether X-Forwarded-* and Forwarded from clients are believed and added to, because another proxy stands in front.
+    /// Default false: they are overwritten. X-Request-Id is kept either way: it steers nothing.
     public var trustsForwarded = false
     /// The form of the access log.
     public var accessLog = AccessLogFormat.off
@@ -69,7 +69,10 @@ public final class Worker {
     /// Where bodies and response heads are read. The headroom lets a rewritten head be put right before the body.
     let scratch: UnsafeMutableRawBufferPointer
     static let headroom = 4096
-    static let readBytes = 64 * 1024
+    /// The part of `scratch` behind the headroom.
+    var readPlace: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(rebasing: scratch[Self.headroom...]) }
+    /// Most bytes of one read. With our framing around them they fit 64 KiB, so no more waits for a slow peer.
+    static let readBytes = 60 * 1024
 
     // Work left for the end of the event or the wake-up.
     var localGrants: [(RevisionTarget, Grant)] = []
