@@ -231,28 +231,47 @@ extension Worker {
 
     /// The body limit may have passed: if a byte moved since, or it is not the client we wait for, the limit starts over.
     private func stalled(_ connection: Downstream) {
-        let exchange = exchanges[connection.pointee.exchange]
-        let waitsForClient: Bool
-        if let exchange, exchange.pointee.stage == .active {
-            let upstreamIsFree = upstreams[exchange.pointee.upstream].map { $0.pointee.outbound.count == 0 } ?? false
-            waitsForClient = !exchange.pointee.requestIsComplete && upstreamIsFree
-        } else {
-            waitsForClient = false
-        }
-        let isStuck = connection.pointee.outbound.count > 0 || waitsForClient
-        let limit = connection.pointee.lastProgress.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds)
-        if !isStuck || limit > now {
-            // Only while there is something to watch; a new transfer arms the timer itself.
-            if isStuck { setDeadline(connection, limit) } else if exchange != nil { armStallTimer(connection) }
+        guard let exchange = exchanges[connection.pointee.exchange], exchange.pointee.stage != .ended else {
+            // The response's last bytes wait for the client.
+            guard connection.pointee.outbound.count > 0 else { return }
+            if !startOver(connection, since: connection.pointee.lastProgress) { close(connection) }
             return
         }
-        guard let exchange else { return close(connection) }
+        guard isWaitedFor(connection, exchange) else {
+            // Only while there is something to watch; a new transfer arms the timer itself.
+            return armStallTimer(connection)
+        }
+        let isTunnel = exchange.pointee.stage == .tunnel
+        let progress =
+            isTunnel
+            ? max(connection.pointee.lastProgress, exchange.pointee.lastResponseProgress)
+            : connection.pointee.lastProgress
+        guard !startOver(connection, since: progress) else { return }
         if exchange.pointee.responseHasStarted || connection.pointee.outbound.count > 0 {
             clientGone(exchange)
             close(connection)
         } else {
             fail(exchange, .bodyTimeout)
         }
+    }
+
+    /// Whether it is the client's turn to take or to send; or, in a tunnel of which one side has ended, the other's.
+    private func isWaitedFor(_ connection: Downstream, _ exchange: ExchangePointer) -> Bool {
+        if connection.pointee.outbound.count > 0 { return true }
+        guard let upstream = upstreams[exchange.pointee.upstream] else { return false }
+        switch exchange.pointee.stage {
+        case .active: return !exchange.pointee.requestIsComplete && upstream.pointee.outbound.count == 0
+        case .tunnel: return connection.pointee.hasEnded || upstream.pointee.hasEnded
+        case .waiting, .connecting, .ended: return false
+        }
+    }
+
+    /// Gives the client the rest of its limit, counted from `progress`. False if nothing of it is left.
+    private func startOver(_ connection: Downstream, since progress: Instant) -> Bool {
+        let limit = progress.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds)
+        guard limit > now else { return false }
+        setDeadline(connection, limit)
+        return true
     }
 
     // MARK: Closing

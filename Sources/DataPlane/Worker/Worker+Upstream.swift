@@ -110,7 +110,9 @@ extension Worker {
             // Before writing: a pod may answer and close while the request is still on its way.
             if upstream.pointee.isReadable { readResponse(upstream) }
             resumeRequestBody(upstream)
-        case .tunnel: pumpTunnel(upstream)
+        case .tunnel:
+            if readiness.contains(.error) { tunnelBroke(upstream) }
+            pumpTunnel(upstream)
         case .pooled: if upstream.pointee.isReadable { close(upstream) }
         case .closed: break
         }
@@ -343,8 +345,9 @@ extension Worker {
         guard let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage != .ended,
             let connection = downstreams[exchange.pointee.downstream]
         else { return close(upstream) }
+        guard upstream.pointee.phase != .tunnel else { return tunnelBroke(upstream) }
         // What was answered before the break is read first: a pod may refuse a body it does not want and close.
-        if upstream.pointee.isReadable, upstream.pointee.phase != .tunnel, !upstream.pointee.isBeingRead {
+        if upstream.pointee.isReadable, !upstream.pointee.isBeingRead {
             upstream.pointee.outbound.consume(upstream.pointee.outbound.count)
             if case .bytes = upstream.pointee.socket.peek() { return readResponse(upstream) }
         }
