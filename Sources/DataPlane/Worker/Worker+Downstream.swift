@@ -55,15 +55,21 @@ extension Worker {
         guard connection.pointee.peerHasClosed, connection.pointee.phase == .exchange,
             exchange.pointee.stage != .ended
         else { return }
-        // A client that has sent its whole request and then closes has gone (as Go's server sees it); one that has
-        // already sent its next request has not.
-        if exchange.pointee.requestIsComplete || exchange.pointee.stage != .active,
-            connection.pointee.inbound.count <= exchange.pointee.consumed,
-            connection.pointee.socket.peek() == .endOfStream
-        {
+        if hasGone(connection, exchange) {
             clientGone(exchange)
             close(connection)
         }
+    }
+
+    /// Whether the client, which sends no more, waits for no answer either.
+    ///
+    /// A client that has sent its whole request and then ends has gone (as Go's server sees it); one that has already sent
+    /// its next request has not. With a body that nobody reads yet, the end alone says it: the body will not become whole,
+    /// or is whole and ended.
+    private func hasGone(_ connection: Downstream, _ exchange: ExchangePointer) -> Bool {
+        if !exchange.pointee.requestIsComplete { return exchange.pointee.stage != .active }
+        return connection.pointee.inbound.count <= exchange.pointee.consumed
+            && connection.pointee.socket.peek() == .endOfStream
     }
 
     // MARK: Heads
@@ -97,8 +103,8 @@ extension Worker {
         setDeadline(connection, now.adding(milliseconds: limits.headTimeoutMilliseconds))
     }
 
-    /// Makes room to read more of a head. With the default limit of heads the parser refuses before the largest class is
-    /// full.
+    /// Makes room to read more of a head. With the default limit of heads the parser refuses before the largest class
+    /// is full.
     private func provideHeadRoom(_ connection: Downstream) -> Bool {
         if connection.pointee.inbound.room > 0 { return true }
         connection.pointee.inbound.compact()
@@ -190,8 +196,8 @@ extension Worker {
 
     // MARK: Time
 
-    /// Sets when the connection must have moved on. A timer armed for earlier stays and is armed again when it fires, so
-    /// that a deadline pushed back with every request costs a store.
+    /// Sets when the connection must have moved on. A timer armed for earlier stays and is armed again when it fires,
+    /// so that a deadline pushed back with every request costs a store.
     func setDeadline(_ connection: Downstream, _ deadline: Instant) {
         connection.pointee.deadline = deadline
         guard deadline < connection.pointee.timerInstant else { return }
@@ -229,7 +235,8 @@ extension Worker {
         }
     }
 
-    /// The body limit may have passed: if a byte moved since, or it is not the client we wait for, the limit starts over.
+    /// The body limit may have passed: if a byte moved since, or it is not the client we wait for, the limit starts
+    /// over.
     private func stalled(_ connection: Downstream) {
         guard let exchange = exchanges[connection.pointee.exchange], exchange.pointee.stage != .ended else {
             // The response's last bytes wait for the client.
@@ -283,7 +290,9 @@ extension Worker {
             connection.pointee.closesAfterFlush = true
             return
         }
-        if connection.pointee.peerHasClosed, connection.pointee.socket.peek() == .endOfStream { return close(connection) }
+        if connection.pointee.peerHasClosed, connection.pointee.socket.peek() == .endOfStream {
+            return close(connection)
+        }
         connection.pointee.socket.shutdownWrite()
         connection.pointee.phase = .lingering
         buffers.release(&connection.pointee.inbound)
