@@ -71,8 +71,8 @@ struct Exchange: ~Copyable {
 
     /// When the next of the revision's three limits passes (Knative: spec/dataplane 1.7).
     ///
-    /// All three start with the exchange, so waiting for capacity counts. Idle runs from the last part of the response. A
-    /// 1xx head counts as a part; a tunnel begins with its first byte.
+    /// All three start with the exchange, so waiting for capacity counts. Idle runs from the last part of the
+    /// response. A 1xx head counts as a part; a tunnel begins with its first byte.
     var deadline: Instant {
         let limits = target.timeouts
         var nearest = limits.total == 0 ? Instant.distantFuture : arrivedAt.adding(nanoseconds: limits.total)
@@ -86,7 +86,8 @@ struct Exchange: ~Copyable {
 
     /// Whether the request may be sent again on a fresh connection after a reused one broke without an answer.
     ///
-    /// `nothingAccepted` says that the peer's system acknowledged none of it; then even a POST is safe (RFC 9110 §9.2.2).
+    /// `nothingAccepted` says that the peer's system acknowledged none of it; then even a POST is safe (RFC 9110
+    /// §9.2.2).
     func mayRetry(nothingAccepted: Bool) -> Bool {
         !hasRetried && isReplayable && !responseHasStarted && interimResponses == 0
             && (method.isIdempotent || nothingAccepted)

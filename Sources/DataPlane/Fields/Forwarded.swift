@@ -2,8 +2,9 @@ import Primitives
 
 /// The `Forwarded` field (RFC 7239) built from the X-Forwarded-* fields as Knative's queue-proxy builds it.
 enum Forwarded {
-    /// Appends the value: `for=A;host=H;proto=P, for=B, …`. A and B are the parts of `xForwardedFor`; a part with a colon
-    /// (IPv6) is quoted in brackets. Empty views count as absent; so does an empty first part, later ones do not.
+    /// Appends the value: `for=A;host=H;proto=P, for=B, …`. A and B are the parts of `xForwardedFor`; a part with a
+    /// colon (IPv6) is quoted in brackets. Empty views count as absent; so does an empty first part, later ones do
+    /// not.
     static func write(for xForwardedFor: ByteView, host: ByteView, proto: ByteView, to writer: inout ByteWriter) {
         let mark = writer.count
         var isFirst = true

@@ -34,8 +34,8 @@ extension Worker {
         setDeadline(connection, now.adding(milliseconds: limits.keepAliveIdleMilliseconds))
     }
 
-    /// Counts a connection of this address; false at the limit. This worker's share of the limit, since the kernel spreads
-    /// one client's connections over the workers.
+    /// Counts a connection of this address; false at the limit. This worker's share of the limit, since the kernel
+    /// spreads one client's connections over the workers.
     private func countAddress(_ peer: SocketAddress) -> Bool {
         guard !peer.isLoopback else { return true }
         let share = max(1, limits.connectionsPerAddress / options.count)
@@ -65,7 +65,8 @@ extension Worker {
                 connection.pointee.requestsBegun > 0, !connection.pointee.isReadable,
                 connection.pointee.inbound.count == 0, connection.pointee.outbound.count == 0
             else { continue }
-            // A request may be on its way: we say that we will send no more and answer nothing, as RFC 9112 §9.6 has it.
+            // A request may be on its way: we say that we will send no more and answer nothing, as RFC 9112 §9.6 has
+            // it.
             if case .wouldBlock = connection.pointee.socket.peek() { close(connection) }
         }
     }
@@ -74,7 +75,11 @@ extension Worker {
     func stopAccepting() {
         isDraining = true
         while listener != nil {
-            if case .connection(let socket, let peer) = acceptNext() { admitConnection(socket, from: peer) } else { break }
+            if case .connection(let socket, let peer) = acceptNext() {
+                admitConnection(socket, from: peer)
+            } else {
+                break
+            }
         }
         listener = nil
         isClosingDown = true

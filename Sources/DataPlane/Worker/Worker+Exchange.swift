@@ -74,7 +74,9 @@ extension Worker {
             exchange.pointee.ticket = ticket
             exchange.pointee.stage = .waiting
             exchange.pointee.waited = true
-            if target.cell(options.index).pointee.view.count == 0 { exchange.pointee.flags.insert(ResponseFlags(.coldStart)) }
+            if target.cell(options.index).pointee.view.count == 0 {
+                exchange.pointee.flags.insert(ResponseFlags(.coldStart))
+            }
             if target.raiseDemand() { events.post(.demand(target)) }
             // A client that has gone already is noticed now; later its close is an edge of its own.
             if connection.pointee.peerHasClosed { downstreamReady(connection.pointee.token, []) }
@@ -150,9 +152,12 @@ extension Worker {
         end(exchange)
     }
 
-    /// Answers with an error of ours, or, if the response has begun, cuts it so that the client cannot take it for whole.
+    /// Answers with an error of ours, or, if the response has begun, cuts it so that the client cannot take it for
+    /// whole.
     func fail(_ exchange: ExchangePointer, _ refusal: Refusal) {
-        guard exchange.pointee.stage != .ended, let connection = downstreams[exchange.pointee.downstream] else { return }
+        guard exchange.pointee.stage != .ended, let connection = downstreams[exchange.pointee.downstream] else {
+            return
+        }
         exchange.pointee.flags.insert(ResponseFlags(refusal.flag))
         abortUpstream(exchange)
         if exchange.pointee.responseHasStarted {

@@ -32,7 +32,8 @@ extension Worker {
         upstream.pointee.phase = .tunnel
         connection.pointee.phase = .tunnel
         connection.pointee.deadline = .distantFuture
-        // The head is not a byte of the new protocol: the limit on the start of the response goes on (spec 1.7, advice).
+        // The head is not a byte of the new protocol: the limit on the start of the response goes on (spec 1.7,
+        // advice).
         if !rest.isEmpty { noteTunnelByte(exchange, rest.count) }
         guard sendOutput(connection) else { return downstreamBroke(connection) }
         output.clear()
@@ -87,7 +88,8 @@ extension Worker {
 
     /// Pod to client.
     func pumpTunnel(_ upstream: Upstream) {
-        guard let exchange = exchanges[upstream.pointee.exchange], let connection = downstreams[exchange.pointee.downstream]
+        guard let exchange = exchanges[upstream.pointee.exchange],
+            let connection = downstreams[exchange.pointee.downstream]
         else { return close(upstream) }
         flushTunnel(upstream, connection)
         for _ in 0..<limits.readsPerWakeup {

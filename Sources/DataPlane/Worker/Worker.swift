@@ -15,8 +15,8 @@ public struct WorkerOptions: Sendable {
     public var count = 1
     /// The limits.
     public var limits = DataPlaneLimits()
-    /// Whether X-Forwarded-* and Forwarded from clients are believed and added to, because another proxy stands in front.
-    /// Default false: they are overwritten. X-Request-Id is kept either way: it steers nothing.
+    /// Whether X-Forwarded-* and Forwarded from clients are believed and added to, because another proxy stands in
+    /// front. Default false: they are overwritten. X-Request-Id is kept either way: it steers nothing.
     public var trustsForwarded = false
     /// The form of the access log.
     public var accessLog = AccessLogFormat.off
@@ -30,8 +30,8 @@ public struct WorkerOptions: Sendable {
 /// One data-plane thread: its event loop, its connections, its exchanges, its pool.
 ///
 /// Everything here belongs to the worker's thread but the mailbox. Events come in from the poller, the timers and the
-/// mailbox; each is handled to its end; connections closed and exchanges ended meanwhile keep their places until the end
-/// of the wake-up, so that no pointer goes stale inside one.
+/// mailbox; each is handled to its end; connections closed and exchanges ended meanwhile keep their places until the
+/// end of the wake-up, so that no pointer goes stale inside one.
 public final class Worker {
     let options: WorkerOptions
     let limits: DataPlaneLimits
