@@ -195,7 +195,7 @@ import Testing
             try client.send(ProxyHarness.get())
             let message = try client.receiveMessage()
             #expect(message.status == 504 && message.body == "activator request timeout")
-            #expect(proxy.gate.waiting == 0)
+            try proxy.until("out of the queue") { _ in proxy.gate.waiting == 0 }
         }
         #expect(log.first?.contains(" 504 QT,CS ") == true, "\(log)")
     }

@@ -63,9 +63,9 @@ extension Worker {
 
     /// Whether the client, which sends no more, waits for no answer either.
     ///
-    /// A client that has sent its whole request and then ends has gone (as Go's server sees it); one that has already sent
-    /// its next request has not. With a body that nobody reads yet, the end alone says it: the body will not become whole,
-    /// or is whole and ended.
+    /// A client that has sent its whole request and then ends has gone (as Go's server sees it); one that has already
+    /// sent its next request has not. With a body that nobody reads yet, the end alone says it: the body will not
+    /// become whole, or is whole and ended.
     private func hasGone(_ connection: Downstream, _ exchange: ExchangePointer) -> Bool {
         if !exchange.pointee.requestIsComplete { return exchange.pointee.stage != .active }
         return connection.pointee.inbound.count <= exchange.pointee.consumed

@@ -25,8 +25,8 @@ extension Worker {
     /// Longest part of a request that is kept for its line, in bytes.
     private static let partLimit = 1_024
 
-    /// Copies what the line will show, since the request's bytes are gone when it is written. The parts of most requests
-    /// fit the smallest buffer; a thousand that wait hold 4 MiB.
+    /// Copies what the line will show, since the request's bytes are gone when it is written. The parts of most
+    /// requests fit the smallest buffer; a thousand that wait hold 4 MiB.
     func note(_ exchange: ExchangePointer, _ bytes: ByteView) {
         exchange.pointee.log.method = keep(bytes[requestHead.methodBytes], exchange)
         exchange.pointee.log.target = keep(bytes[requestHead.target], exchange)
