@@ -48,7 +48,8 @@ let package = Package(
         // Level 4: edge
         module(
             "DataPlane",
-            imports: ["EventLoop", "HTTP", "HTTP1", "Routing", "Balancing", "Admission", "Telemetry", "Primitives"]),
+            imports: ["EventLoop", "HTTP", "HTTP1", "Routing", "Balancing", "Admission", "Telemetry", "Primitives"],
+            pages: ["Lifecycle.md"]),
         // Level 5: edge
         module(
             "ControlPlane",
@@ -78,7 +79,11 @@ let package = Package(
         tests(of: "Telemetry", imports: ["HTTP", "Primitives"]),
         tests(of: "Knative", imports: ["Scaling", "Primitives"]),
         tests(of: "EventLoop", imports: ["Primitives"]),
-        tests(of: "DataPlane", imports: ["EventLoop", "HTTP", "HTTP1", "Primitives"]),
+        tests(
+            of: "DataPlane",
+            imports: [
+                "EventLoop", "HTTP", "HTTP1", "Routing", "Balancing", "Admission", "Telemetry", "Primitives",
+            ]),
         tests(of: "LocalPlatform", imports: ["EventLoop", "Primitives"]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
         .testTarget(name: "IntegrationTests", dependencies: ["martlet"]),

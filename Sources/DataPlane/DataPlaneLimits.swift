@@ -6,8 +6,9 @@ public struct DataPlaneLimits: Sendable {
     public var http = HTTPLimits()
     /// First to last byte of a request head, in milliseconds. Default 10,000. At the limit: 408, close.
     public var headTimeoutMilliseconds: UInt64 = 10_000
-    /// Silence of a client in the middle of a body, in either direction, in milliseconds. Default 60,000. At the limit:
-    /// 408 if no response has begun, else the connection is cut.
+    /// Silence of a client in the middle of a body, in either direction, in milliseconds. Default 60,000. At the
+    /// limit: 408 if no response has begun, else the connection is cut. Also the silence of a tunnel of which one
+    /// side has ended.
     public var bodyIdleTimeoutMilliseconds: UInt64 = 60_000
     /// A client connection without a request, in milliseconds. Default 75,000. At the limit: close.
     public var keepAliveIdleMilliseconds: UInt64 = 75_000
@@ -21,7 +22,8 @@ public struct DataPlaneLimits: Sendable {
     public var upstreamIdleConnections = 1_000
     /// Requests on one client connection. Default 100,000. At the limit: `Connection: close`.
     public var requestsPerConnection = 100_000
-    /// Client connections of all workers. Default 50,000, less if descriptors are fewer. At the limit: the newest is closed.
+    /// Client connections of all workers. Default 50,000, less if descriptors are fewer. At the limit: the newest is
+    /// closed.
     public var connections = 50_000
     /// Client connections of one address, loopback excepted. Default 1,000. At the limit: the newest is closed.
     public var connectionsPerAddress = 1_000

@@ -60,6 +60,7 @@ struct Exchange: ~Copyable {
     var waited = false
     var grantedAt: Instant
     var firstByteAt = Instant.distantFuture
+    /// When the last part of the response came; the arrival, as long as none has.
     var lastResponseProgress: Instant
     var bytesReceived: UInt64 = 0
     var bytesSent: UInt64 = 0
@@ -70,24 +71,23 @@ struct Exchange: ~Copyable {
 
     /// When the next of the revision's three limits passes (Knative: spec/dataplane 1.7).
     ///
-    /// All three start with the exchange, so waiting for capacity counts. Idle runs from the last part of the response; a
-    /// tunnel's first byte counts as the start of the response.
+    /// All three start with the exchange, so waiting for capacity counts. Idle runs from the last part of the
+    /// response. A 1xx head counts as a part; a tunnel begins with its first byte.
     var deadline: Instant {
         let limits = target.timeouts
         var nearest = limits.total == 0 ? Instant.distantFuture : arrivedAt.adding(nanoseconds: limits.total)
-        let hasBegun = firstByteAt != .distantFuture
+        let hasBegun = firstByteAt != .distantFuture || interimResponses > 0
         if limits.responseStart != 0, !hasBegun {
             nearest = min(nearest, arrivedAt.adding(nanoseconds: limits.responseStart))
         }
-        if limits.idle != 0 {
-            nearest = min(nearest, (hasBegun ? lastResponseProgress : arrivedAt).adding(nanoseconds: limits.idle))
-        }
+        if limits.idle != 0 { nearest = min(nearest, lastResponseProgress.adding(nanoseconds: limits.idle)) }
         return nearest
     }
 
     /// Whether the request may be sent again on a fresh connection after a reused one broke without an answer.
     ///
-    /// `nothingAccepted` says that the peer's system acknowledged none of it; then even a POST is safe (RFC 9110 §9.2.2).
+    /// `nothingAccepted` says that the peer's system acknowledged none of it; then even a POST is safe (RFC 9110
+    /// §9.2.2).
     func mayRetry(nothingAccepted: Bool) -> Bool {
         !hasRetried && isReplayable && !responseHasStarted && interimResponses == 0
             && (method.isIdempotent || nothingAccepted)

@@ -14,6 +14,8 @@ public enum WorkerCommand: Sendable {
     case refuse(Waiter)
     /// Send a `WorkerEvent.report`.
     case report
+    /// Say how much is under way, to whoever asks.
+    case gauges(Mailbox<WorkerGauges>)
     /// Close unused connections to an endpoint that has been retired.
     case forget(Endpoint)
     /// Answer what comes, with `Connection: close`.

@@ -31,7 +31,8 @@ public final class WorkerGroup {
         events = try Mailbox()
         var boxes: [Mailbox<WorkerCommand>] = []
         var bound = address
-        // With SO_REUSEPORT a second martlet on the same port would silently share its requests: ask for it alone first.
+        // With SO_REUSEPORT a second martlet on the same port would silently share its requests: ask for it alone
+        // first.
         if address.port != 0 { _ = try Listener(address, sharesPort: false) }
         for _ in 0..<options.count {
             let listener = try Listener(bound, sharesPort: true)

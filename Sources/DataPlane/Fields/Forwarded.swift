@@ -2,9 +2,11 @@ import Primitives
 
 /// The `Forwarded` field (RFC 7239) built from the X-Forwarded-* fields as Knative's queue-proxy builds it.
 enum Forwarded {
-    /// Appends the value: `for=A;host=H;proto=P, for=B, …`. A and B are the parts of `xForwardedFor`; a part with a colon
-    /// (IPv6) is quoted in brackets. Empty views count as absent; so does an empty first part.
+    /// Appends the value: `for=A;host=H;proto=P, for=B, …`. A and B are the parts of `xForwardedFor`; a part with a
+    /// colon (IPv6) is quoted in brackets. Empty views count as absent; so does an empty first part, later ones do
+    /// not.
     static func write(for xForwardedFor: ByteView, host: ByteView, proto: ByteView, to writer: inout ByteWriter) {
+        let mark = writer.count
         var isFirst = true
         var start = 0
         while start <= xForwardedFor.count {
@@ -13,7 +15,7 @@ enum Forwarded {
             if isFirst {
                 writeFirst(node, host: host, proto: proto, to: &writer)
             } else {
-                writer.append(", for=")
+                writer.append(writer.count > mark ? ", for=" : "for=")
                 writeNode(node, to: &writer)
             }
             isFirst = false

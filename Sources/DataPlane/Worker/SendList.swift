@@ -5,8 +5,8 @@ import Primitives
 
 /// What one write is made of: views of bytes in buffers, and framing bytes of its own between them.
 ///
-/// One a worker, reused. Bodies are listed where they stand and never copied; heads and chunk lines are written into the
-/// list's own memory.
+/// One a worker, reused. Bodies are listed where they stand and never copied; heads and chunk lines are written into
+/// the list's own memory.
 struct SendList: ~Copyable {
     /// Most pieces in one write.
     static let pieceLimit = 64
@@ -101,8 +101,8 @@ enum BodyProgress: Equatable {
 extension SendList {
     /// Lists as much of a body as stands in `input` from `cursor` on, in chunks if `chunked`.
     ///
-    /// What is read in one go becomes one chunk, however it was chunked before: the framing is ours, so the receiver sees
-    /// exactly one message. Trailers go along when chunked and are dropped otherwise (RFC 9110 §6.5.1).
+    /// What is read in one go becomes one chunk, however it was chunked before: the framing is ours, so the receiver
+    /// sees exactly one message. Trailers go along when chunked and are dropped otherwise (RFC 9110 §6.5.1).
     mutating func appendBody(
         _ decoder: inout BodyDecoder, _ input: ByteView, _ cursor: inout Int, chunked: Bool,
         trailers: inout FieldTable, limits: HTTPLimits

@@ -34,8 +34,8 @@ extension Worker {
         setDeadline(connection, now.adding(milliseconds: limits.keepAliveIdleMilliseconds))
     }
 
-    /// Counts a connection of this address; false at the limit. This worker's share of the limit, since the kernel spreads
-    /// one client's connections over the workers.
+    /// Counts a connection of this address; false at the limit. This worker's share of the limit, since the kernel
+    /// spreads one client's connections over the workers.
     private func countAddress(_ peer: SocketAddress) -> Bool {
         guard !peer.isLoopback else { return true }
         let share = max(1, limits.connectionsPerAddress / options.count)
@@ -67,7 +67,11 @@ extension Worker {
     func stopAccepting() {
         isDraining = true
         while listener != nil {
-            if case .connection(let socket, let peer) = acceptNext() { admitConnection(socket, from: peer) } else { break }
+            if case .connection(let socket, let peer) = acceptNext() {
+                admitConnection(socket, from: peer)
+            } else {
+                break
+            }
         }
         listener = nil
         isClosingDown = true
@@ -88,7 +92,7 @@ extension Worker {
         case .head, .exchange, .tunnel: return false
         case .lingering, .closed: return true
         case .idle:
-            guard connection.pointee.outbound.count == 0 else { return false }
+            guard connection.pointee.inbound.count == 0, connection.pointee.outbound.count == 0 else { return false }
             let age = now.milliseconds(since: connection.pointee.acceptedAt)
             if connection.pointee.requestsBegun == 0, age < Self.firstRequestGraceMilliseconds { return false }
             if case .bytes = connection.pointee.socket.peek() { return false }

@@ -18,12 +18,16 @@ extension Worker {
             connection.pointee.peerHasClosed = true
             connection.pointee.isReadable = true
         }
-        if readiness.contains(.broken) { return downstreamBroke(connection) }
+        if readiness.contains(.error) { return downstreamBroke(connection) }
         if connection.pointee.outbound.count > 0 {
-            guard connection.pointee.isWritable, flush(connection) else { return }
+            if connection.pointee.isWritable { _ = flush(connection) }
+            if connection.pointee.closesAfterFlush, connection.pointee.phase != .lingering { return }
         }
+        // While the client does not take what waits, its next request is not read; a body or a tunnel flows on, for a
+        // client may well send all before it reads anything.
+        let isBlocked = connection.pointee.outbound.count > 0
         switch connection.pointee.phase {
-        case .idle, .head: readHead(connection)
+        case .idle, .head: if !isBlocked { readHead(connection) }
         case .exchange: exchangeDownstreamReady(connection)
         case .tunnel: pumpTunnel(connection)
         case .lingering: linger(connection)
@@ -51,24 +55,28 @@ extension Worker {
         guard connection.pointee.peerHasClosed, connection.pointee.phase == .exchange,
             exchange.pointee.stage != .ended
         else { return }
-        // A client that has sent its whole request and then closes has gone (as Go's server sees it); one that has
-        // already sent its next request has not.
-        if exchange.pointee.requestIsComplete || exchange.pointee.stage != .active,
-            connection.pointee.inbound.count <= exchange.pointee.consumed,
-            connection.pointee.socket.peek() == .endOfStream
-        {
+        if hasGone(connection, exchange) {
             clientGone(exchange)
             close(connection)
         }
     }
 
+    /// Whether the client, which sends no more, waits for no answer either.
+    ///
+    /// A client that has sent its whole request and then ends has gone (as Go's server sees it); one that has already
+    /// sent its next request has not. With a body that nobody reads yet, the end alone says it: the body will not
+    /// become whole, or is whole and ended.
+    private func hasGone(_ connection: Downstream, _ exchange: ExchangePointer) -> Bool {
+        if !exchange.pointee.requestIsComplete { return exchange.pointee.stage != .active }
+        return connection.pointee.inbound.count <= exchange.pointee.consumed
+            && connection.pointee.socket.peek() == .endOfStream
+    }
+
     // MARK: Heads
 
     func readHead(_ connection: Downstream) {
+        if connection.pointee.inbound.count > 0, parseHead(connection) { return }
         for _ in 0..<limits.readsPerWakeup {
-            if connection.pointee.inbound.count > 0 {
-                guard !parseHead(connection) else { return }
-            }
             guard connection.pointee.isReadable else { break }
             guard provideHeadRoom(connection) else { return }
             switch connection.pointee.socket.receive(into: connection.pointee.inbound.free) {
@@ -78,7 +86,7 @@ extension Worker {
                     connection.pointee.isReadable = false
                 }
                 connection.pointee.inbound.filled(count)
-                if connection.pointee.phase == .idle { headBegins(connection) }
+                if parseHead(connection) { return }
             case .wouldBlock: connection.pointee.isReadable = false
             case .endOfStream: return close(connection)
             case .failed: return close(connection)
@@ -95,15 +103,17 @@ extension Worker {
         setDeadline(connection, now.adding(milliseconds: limits.headTimeoutMilliseconds))
     }
 
-    /// Makes room to read more of a head. Grows to the largest class, which is over the limit of heads; the parser refuses
-    /// before that is full.
+    /// Makes room to read more of a head. With the default limit of heads the parser refuses before the largest class
+    /// is full.
     private func provideHeadRoom(_ connection: Downstream) -> Bool {
         if connection.pointee.inbound.room > 0 { return true }
         connection.pointee.inbound.compact()
         if connection.pointee.inbound.room > 0 { return true }
         let wanted = max(BufferPool.smallest, connection.pointee.inbound.capacity * 2)
         if buffers.provide(wanted, in: &connection.pointee.inbound) { return true }
-        replyWithoutExchange(connection, .overloaded)
+        let isTooLarge = wanted > BufferPool.largest
+        replyWithoutExchange(
+            connection, isTooLarge ? .parseFailure(ParseFailure(.headTooLarge, offset: 0)) : .overloaded)
         return false
     }
 
@@ -161,10 +171,11 @@ extension Worker {
             case .wouldBlock: break
             case .endOfStream, .failed: return false
             }
+            // Only an attempt that fell short brings a new edge.
+            if sent < output.bytes { connection.pointee.isWritable = false }
+            connection.pointee.lastProgress = now
         }
-        connection.pointee.lastProgress = now
         if sent == output.bytes { return true }
-        connection.pointee.isWritable = false
         guard park(in: &connection.pointee.outbound, from: sent) else { return false }
         armStallTimer(connection)
         return true
@@ -185,8 +196,8 @@ extension Worker {
 
     // MARK: Time
 
-    /// Sets when the connection must have moved on. A timer armed for earlier stays and is armed again when it fires, so
-    /// that a deadline pushed back with every request costs a store.
+    /// Sets when the connection must have moved on. A timer armed for earlier stays and is armed again when it fires,
+    /// so that a deadline pushed back with every request costs a store.
     func setDeadline(_ connection: Downstream, _ deadline: Instant) {
         connection.pointee.deadline = deadline
         guard deadline < connection.pointee.timerInstant else { return }
@@ -224,30 +235,50 @@ extension Worker {
         }
     }
 
-    /// The body limit may have passed: if a byte moved since, or it is not the client we wait for, the limit starts over.
+    /// The body limit may have passed: if a byte moved since, or it is not the client we wait for, the limit starts
+    /// over.
     private func stalled(_ connection: Downstream) {
-        let exchange = exchanges[connection.pointee.exchange]
-        let waitsForClient: Bool
-        if let exchange, exchange.pointee.stage == .active {
-            let upstreamIsFree = upstreams[exchange.pointee.upstream].map { $0.pointee.outbound.count == 0 } ?? false
-            waitsForClient = !exchange.pointee.requestIsComplete && upstreamIsFree
-        } else {
-            waitsForClient = false
-        }
-        let isStuck = connection.pointee.outbound.count > 0 || waitsForClient
-        let limit = connection.pointee.lastProgress.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds)
-        if !isStuck || limit > now {
-            // Only while there is something to watch; a new transfer arms the timer itself.
-            if isStuck { setDeadline(connection, limit) } else if exchange != nil { armStallTimer(connection) }
+        guard let exchange = exchanges[connection.pointee.exchange], exchange.pointee.stage != .ended else {
+            // The response's last bytes wait for the client.
+            guard connection.pointee.outbound.count > 0 else { return }
+            if !startOver(connection, since: connection.pointee.lastProgress) { close(connection) }
             return
         }
-        guard let exchange else { return close(connection) }
+        guard isWaitedFor(connection, exchange) else {
+            // Only while there is something to watch; a new transfer arms the timer itself.
+            return armStallTimer(connection)
+        }
+        let isTunnel = exchange.pointee.stage == .tunnel
+        let progress =
+            isTunnel
+            ? max(connection.pointee.lastProgress, exchange.pointee.lastResponseProgress)
+            : connection.pointee.lastProgress
+        guard !startOver(connection, since: progress) else { return }
         if exchange.pointee.responseHasStarted || connection.pointee.outbound.count > 0 {
             clientGone(exchange)
             close(connection)
         } else {
             fail(exchange, .bodyTimeout)
         }
+    }
+
+    /// Whether it is the client's turn to take or to send; or, in a tunnel of which one side has ended, the other's.
+    private func isWaitedFor(_ connection: Downstream, _ exchange: ExchangePointer) -> Bool {
+        if connection.pointee.outbound.count > 0 { return true }
+        guard let upstream = upstreams[exchange.pointee.upstream] else { return false }
+        switch exchange.pointee.stage {
+        case .active: return !exchange.pointee.requestIsComplete && upstream.pointee.outbound.count == 0
+        case .tunnel: return connection.pointee.hasEnded || upstream.pointee.hasEnded
+        case .waiting, .connecting, .ended: return false
+        }
+    }
+
+    /// Gives the client the rest of its limit, counted from `progress`. False if nothing of it is left.
+    private func startOver(_ connection: Downstream, since progress: Instant) -> Bool {
+        let limit = progress.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds)
+        guard limit > now else { return false }
+        setDeadline(connection, limit)
+        return true
     }
 
     // MARK: Closing
@@ -259,7 +290,9 @@ extension Worker {
             connection.pointee.closesAfterFlush = true
             return
         }
-        if connection.pointee.peerHasClosed, connection.pointee.socket.peek() == .endOfStream { return close(connection) }
+        if connection.pointee.peerHasClosed, connection.pointee.socket.peek() == .endOfStream {
+            return close(connection)
+        }
         connection.pointee.socket.shutdownWrite()
         connection.pointee.phase = .lingering
         buffers.release(&connection.pointee.inbound)

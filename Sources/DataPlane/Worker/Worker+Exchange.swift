@@ -74,11 +74,14 @@ extension Worker {
             exchange.pointee.ticket = ticket
             exchange.pointee.stage = .waiting
             exchange.pointee.waited = true
-            if target.cell(options.index).pointee.view.count == 0 { exchange.pointee.flags.insert(ResponseFlags(.coldStart)) }
+            if target.cell(options.index).pointee.view.count == 0 {
+                exchange.pointee.flags.insert(ResponseFlags(.coldStart))
+            }
             if target.raiseDemand() { events.post(.demand(target)) }
             // A client that has gone already is noticed now; later its close is an edge of its own.
             if connection.pointee.peerHasClosed { downstreamReady(connection.pointee.token, []) }
-        case .refused: fail(exchange, .queueFull)
+        case .refused(.closed): fail(exchange, .revisionGone)
+        case .refused(.queueFull), .refused(.queueFullOverall): fail(exchange, .queueFull)
         }
     }
 
@@ -149,9 +152,12 @@ extension Worker {
         end(exchange)
     }
 
-    /// Answers with an error of ours, or, if the response has begun, cuts it so that the client cannot take it for whole.
+    /// Answers with an error of ours, or, if the response has begun, cuts it so that the client cannot take it for
+    /// whole.
     func fail(_ exchange: ExchangePointer, _ refusal: Refusal) {
-        guard exchange.pointee.stage != .ended, let connection = downstreams[exchange.pointee.downstream] else { return }
+        guard exchange.pointee.stage != .ended, let connection = downstreams[exchange.pointee.downstream] else {
+            return
+        }
         exchange.pointee.flags.insert(ResponseFlags(refusal.flag))
         abortUpstream(exchange)
         if exchange.pointee.responseHasStarted {
@@ -210,7 +216,7 @@ extension Worker {
         abortUpstream(exchange)
         // Knative ends such a response cleanly: a body that is complete as far as its framing can say so.
         let isTunnel = exchange.pointee.stage == .tunnel
-        let endsCleanly = exchange.pointee.responseIsChunked && connection.pointee.outbound.count == 0
+        let endsCleanly = exchange.pointee.responseIsChunked  // whole chunks only are listed, so this fits behind
         end(exchange)
         guard endsCleanly || isTunnel else { return cut(connection) }
         output.clear()

@@ -28,9 +28,9 @@ extension Worker {
     /// Room for an IPv4 address and a port as text.
     private static let endpointTextLimit = 24
 
-    /// Copies what the line will show, since the request's bytes are gone when it is written.
+    /// Copies what the line will show, since the request's bytes are gone when it is written. The parts of most
+    /// requests fit the smallest buffer; a thousand that wait hold 4 MiB.
     func note(_ exchange: ExchangePointer, _ bytes: ByteView) {
-        guard buffers.provide(8 * Self.partLimit, in: &exchange.pointee.log.bytes) else { return }
         exchange.pointee.log.method = keep(bytes[requestHead.methodBytes], exchange)
         exchange.pointee.log.target = keep(bytes[requestHead.target], exchange)
         exchange.pointee.log.host = keep(bytes[requestHead.authority], exchange)
@@ -59,7 +59,9 @@ extension Worker {
     private func keep(_ part: ByteView, _ exchange: ExchangePointer) -> Range<Int> {
         let start = exchange.pointee.log.bytes.count
         let kept = part[0..<min(part.count, Self.partLimit)]
-        guard exchange.pointee.log.bytes.append(kept) else { return 0..<0 }
+        guard buffers.provide(start + kept.count, in: &exchange.pointee.log.bytes),
+            exchange.pointee.log.bytes.append(kept)
+        else { return 0..<0 }
         return start..<start + kept.count
     }
 

@@ -12,13 +12,16 @@ extension Worker {
         var consumed = 0
         if refusal == .noRoute {
             // The head was good: if it has no body, the connection may go on.
-            keepsAlive = requestHead.keepsAlive && requestHead.framing == .none && !isDraining
+            keepsAlive =
+                requestHead.keepsAlive && requestHead.framing == .none && !isDraining
+                && connection.pointee.requestsBegun < limits.requestsPerConnection
             withBody = requestHead.method != .head
             consumed = requestHead.length
         }
         if case .headTimeout = refusal, connection.pointee.inbound.count == 0 { return close(connection) }
-        reply(connection, refusal, keepsAlive: keepsAlive, withBody: withBody)
+        // Before the reply: it may break the connection, and then the bytes that the line shows have gone.
         if options.accessLog != .off { writeLog(refusal, connection) }
+        reply(connection, refusal, keepsAlive: keepsAlive, withBody: withBody)
         afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive)
     }
 
@@ -26,7 +29,8 @@ extension Worker {
     func reply(_ connection: Downstream, _ refusal: Refusal, keepsAlive: Bool, withBody: Bool) {
         output.clear()
         HeadWriter.writeStatusLine(refusal.status, reason: nil, to: &output.writer)
-        output.writer.append("Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: ")
+        output.writer.append(
+            "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: ")
         output.writer.append(decimal: UInt64(refusal.text.utf8CodeUnitCount))
         if refusal.hasRetryAfter {
             output.writer.append("\r\nRetry-After: ")
@@ -34,7 +38,8 @@ extension Worker {
         }
         output.writer.append("\r\nDate: ")
         date.append(to: &output.writer)
-        if !keepsAlive { output.writer.append("\r\nConnection: close") }
+        // Said in both cases: clients of HTTP/1.0 that asked for it expect to be told.
+        output.writer.append(keepsAlive ? "\r\nConnection: keep-alive" : "\r\nConnection: close")
         output.writer.append("\r\n\r\n")
         if withBody { output.writer.append(refusal.text) }
         output.appendWritten()

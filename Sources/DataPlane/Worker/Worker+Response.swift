@@ -34,7 +34,7 @@ extension Worker {
             }
         }
         let place =
-            isBuffered ? upstream.pointee.inbound.free : UnsafeMutableRawBufferPointer(rebasing: scratch[Self.headroom...])
+            isBuffered ? upstream.pointee.inbound.free : readPlace
         switch upstream.pointee.socket.receive(into: place) {
         case .bytes(let count):
             if count < place.count, !upstream.pointee.peerHasClosed { upstream.pointee.isReadable = false }
@@ -83,7 +83,7 @@ extension Worker {
                 startTunnel(rest, bytes.dropping(first: cursor), upstream, exchange, connection)
                 return false
             } else {
-                startResponse(rest, upstream, exchange, hasHeadroom: !isBuffered)
+                guard startResponse(rest, upstream, exchange, hasHeadroom: !isBuffered) else { return false }
             }
         }
         return forwardBody(bytes, &cursor, upstream, exchange, connection, isBuffered: isBuffered)
@@ -96,41 +96,52 @@ extension Worker {
             fail(exchange, .badResponse)
             return false
         }
+        exchange.pointee.lastResponseProgress = now
         guard exchange.pointee.clientVersion == .http11 else { return true }
         HeadWriter.writeStatusLine(responseHead.status, reason: bytes[responseHead.reason], to: &output.writer)
         HeadWriter.writeFields(responseHead.fields, of: bytes, excluding: [], to: &output.writer)
         output.writer.append("\r\n")
+        guard !output.writer.overflowed else {
+            fail(exchange, .badResponse)
+            return false
+        }
         output.appendWritten()
-        exchange.pointee.lastResponseProgress = now
         let isSent = sendOutput(connection)
         output.clear()
         if !isSent { downstreamBroke(connection) }
         return isSent
     }
 
-    /// The final head: settles how the body is framed on our side, and lists the head for sending.
+    /// The final head: settles how the body is framed on our side, and lists the head for sending. False if it is too
+    /// large to be sent on.
     private func startResponse(
         _ bytes: ByteView, _ upstream: Upstream, _ exchange: ExchangePointer, hasHeadroom: Bool
-    ) {
+    ) -> Bool {
+        let hasUnknownLength = responseHead.framing == .chunked || responseHead.framing == .untilClose
+        exchange.pointee.responseIsChunked = hasUnknownLength && exchange.pointee.clientVersion == .http11
+        if hasUnknownLength && !exchange.pointee.responseIsChunked { exchange.pointee.closesDownstream = true }
+        if isDraining { exchange.pointee.closesDownstream = true }
+        writeResponseHead(bytes, exchange)
+        guard !output.writer.overflowed else {
+            fail(exchange, .badResponse)
+            return false
+        }
         upstream.pointee.phase = .body
         upstream.pointee.keepsAlive = responseHead.keepsAlive
         upstream.pointee.decoder = BodyDecoder(responseHead.framing, limits: limits.http)
         exchange.pointee.status = responseHead.status
         exchange.pointee.firstByteAt = now
         exchange.pointee.responseHasStarted = true
-        let hasUnknownLength = responseHead.framing == .chunked || responseHead.framing == .untilClose
-        exchange.pointee.responseIsChunked = hasUnknownLength && exchange.pointee.clientVersion == .http11
-        if hasUnknownLength && !exchange.pointee.responseIsChunked { exchange.pointee.closesDownstream = true }
-        if isDraining { exchange.pointee.closesDownstream = true }
-        writeResponseHead(bytes, exchange)
         let head = output.writer.written
         guard hasHeadroom, !exchange.pointee.responseIsChunked, head.count <= responseHead.length + Self.headroom else {
-            return output.appendWritten()
+            output.appendWritten()
+            return true
         }
         // The new head goes right before the body, where the old one stood: both leave in one piece.
         let place = UnsafeMutablePointer(mutating: bytes.base) + responseHead.length - head.count
         memcpy(place, head.base, head.count)
         output.append(ByteView(base: place, count: head.count))
+        return true
     }
 
     private func forwardBody(

@@ -5,6 +5,9 @@ import Primitives
 import Telemetry
 
 /// After 101 Switching Protocols: bytes both ways, uninterpreted, with the same bound on what is held.
+///
+/// A side that has ended leaves the other to finish, within the limit on silence: most clients that end their side have
+/// gone, and must not hold a slot until the revision's limit.
 extension Worker {
     /// The pod agreed to switch. `rest` is what it sent behind its head.
     func startTunnel(
@@ -19,6 +22,7 @@ extension Worker {
         output.writer.append("Connection: Upgrade\r\n")
         HeadWriter.writeField("Upgrade", responseHead.fields.value(upgrade, in: head), to: &output.writer)
         output.writer.append("\r\n")
+        guard !output.writer.overflowed else { return fail(exchange, .badResponse) }
         output.appendWritten()
         output.append(rest)
         exchange.pointee.status = 101
@@ -28,7 +32,8 @@ extension Worker {
         upstream.pointee.phase = .tunnel
         connection.pointee.phase = .tunnel
         connection.pointee.deadline = .distantFuture
-        // The head is not a byte of the new protocol: the limit on the start of the response goes on (spec 1.7, advice).
+        // The head is not a byte of the new protocol: the limit on the start of the response goes on (spec 1.7,
+        // advice).
         if !rest.isEmpty { noteTunnelByte(exchange, rest.count) }
         guard sendOutput(connection) else { return downstreamBroke(connection) }
         output.clear()
@@ -42,6 +47,7 @@ extension Worker {
     private func forwardEarlyBytes(_ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream) {
         let inbound = connection.pointee.inbound.bytes
         let early = inbound.dropping(first: min(exchange.pointee.consumed, inbound.count))
+        exchange.pointee.bytesReceived += UInt64(early.count)
         if !early.isEmpty { sendTunnel(early, to: upstream, exchange) }
         buffers.release(&connection.pointee.inbound)
     }
@@ -62,15 +68,17 @@ extension Worker {
             guard connection.pointee.phase == .tunnel, upstream.pointee.phase == .tunnel,
                 connection.pointee.isReadable, upstream.pointee.outbound.count == 0, !connection.pointee.hasEnded
             else { return }
-            switch connection.pointee.socket.receive(into: scratch) {
+            switch connection.pointee.socket.receive(into: readPlace) {
             case .bytes(let count):
-                if count < scratch.count, !connection.pointee.peerHasClosed { connection.pointee.isReadable = false }
+                if count < readPlace.count, !connection.pointee.peerHasClosed { connection.pointee.isReadable = false }
                 exchange.pointee.bytesReceived += UInt64(count)
-                sendTunnel(ByteView(UnsafeRawBufferPointer(rebasing: scratch[..<count])), to: upstream, exchange)
+                connection.pointee.lastProgress = now
+                sendTunnel(ByteView(UnsafeRawBufferPointer(rebasing: readPlace[..<count])), to: upstream, exchange)
             case .wouldBlock: connection.pointee.isReadable = false
             case .endOfStream:
                 connection.pointee.hasEnded = true
                 upstream.pointee.socket.shutdownWrite()
+                armStallTimer(connection)
                 endTunnelIfDone(upstream, exchange, connection)
             case .failed: downstreamBroke(connection)
             }
@@ -80,28 +88,28 @@ extension Worker {
 
     /// Pod to client.
     func pumpTunnel(_ upstream: Upstream) {
-        guard let exchange = exchanges[upstream.pointee.exchange], let connection = downstreams[exchange.pointee.downstream]
+        guard let exchange = exchanges[upstream.pointee.exchange],
+            let connection = downstreams[exchange.pointee.downstream]
         else { return close(upstream) }
-        guard flushTunnel(upstream, exchange, connection) else { return }
+        flushTunnel(upstream, connection)
         for _ in 0..<limits.readsPerWakeup {
             guard connection.pointee.phase == .tunnel, upstream.pointee.phase == .tunnel,
                 upstream.pointee.isReadable, connection.pointee.outbound.count == 0, !upstream.pointee.hasEnded
             else { return }
-            switch upstream.pointee.socket.receive(into: scratch) {
+            switch upstream.pointee.socket.receive(into: readPlace) {
             case .bytes(let count):
-                if count < scratch.count, !upstream.pointee.peerHasClosed { upstream.pointee.isReadable = false }
+                if count < readPlace.count, !upstream.pointee.peerHasClosed { upstream.pointee.isReadable = false }
                 noteTunnelByte(exchange, count)
                 output.clear()
-                output.append(ByteView(UnsafeRawBufferPointer(rebasing: scratch[..<count])))
+                output.append(ByteView(UnsafeRawBufferPointer(rebasing: readPlace[..<count])))
                 if !sendOutput(connection) { downstreamBroke(connection) }
             case .wouldBlock: upstream.pointee.isReadable = false
             case .endOfStream:
                 upstream.pointee.hasEnded = true
                 connection.pointee.socket.shutdownWrite()
+                armStallTimer(connection)
                 endTunnelIfDone(upstream, exchange, connection)
-            case .failed:
-                clientGone(exchange)
-                cut(connection)
+            case .failed: endTunnel(exchange, connection, flag: .upstreamConnectionTermination)
             }
         }
         queueTurn(upstream)
@@ -113,31 +121,45 @@ extension Worker {
         _ = sendOutput(upstream, exchange)
     }
 
-    /// Sends what waits for the pod; then the client may be read again. False if the tunnel broke.
-    private func flushTunnel(_ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream) -> Bool {
-        guard upstream.pointee.outbound.count > 0 else { return true }
+    /// Sends what waits for the pod; then the client may be read again.
+    private func flushTunnel(_ upstream: Upstream, _ connection: Downstream) {
+        guard upstream.pointee.outbound.count > 0 else { return }
         while upstream.pointee.outbound.count > 0, upstream.pointee.isWritable {
             switch upstream.pointee.socket.send(upstream.pointee.outbound.bytes) {
             case .bytes(let count): upstream.pointee.outbound.consume(count)
             case .wouldBlock: upstream.pointee.isWritable = false
-            case .endOfStream, .failed:
-                clientGone(exchange)
-                cut(connection)
-                return false
+            case .endOfStream, .failed: return tunnelBroke(upstream)
             }
         }
         if upstream.pointee.outbound.count == 0 {
             buffers.release(&upstream.pointee.outbound)
             if connection.pointee.isReadable { queueTurn(connection) }
         }
-        return true
+    }
+
+    /// The pod takes no more bytes, so the client's lead nowhere. What it said before is still passed on.
+    func tunnelBroke(_ upstream: Upstream) {
+        guard let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage == .tunnel,
+            let connection = downstreams[exchange.pointee.downstream]
+        else { return close(upstream) }
+        connection.pointee.hasEnded = true
+        buffers.release(&upstream.pointee.outbound)
+        if upstream.pointee.hasEnded { return endTunnelIfDone(upstream, exchange, connection) }
+        upstream.pointee.isReadable = true
+        queueTurn(upstream)
     }
 
     /// Both sides have said all: an orderly end.
     private func endTunnelIfDone(_ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream) {
         guard connection.pointee.hasEnded, upstream.pointee.hasEnded else { return }
+        endTunnel(exchange, connection, flag: nil)
+    }
+
+    /// Ends the tunnel; the client still gets what waits for it.
+    private func endTunnel(_ exchange: ExchangePointer, _ connection: Downstream, flag: ResponseFlag?) {
+        if let flag { exchange.pointee.flags.insert(ResponseFlags(flag)) }
         abortUpstream(exchange)
         end(exchange)
-        close(connection)
+        beginLinger(connection)
     }
 }

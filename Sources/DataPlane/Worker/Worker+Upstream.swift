@@ -6,7 +6,7 @@ import HTTP1
 import Primitives
 import Telemetry
 
-/// The pod's side: choosing a connection, making one, sending the request, giving it back.
+/// The pod's side of a connection: choosing one, making one, giving it back, and what happens when it breaks.
 extension Worker {
     typealias Upstream = UnsafeMutablePointer<UpstreamConnection>
 
@@ -44,7 +44,8 @@ extension Worker {
         case .failed(let code): return connectFailed(exchange, connection, endpoint, code)
         case .connected(let socket):
             upstream = upstreams.insert(
-                UpstreamConnection(socket: socket, token: token, endpoint: endpoint, isConnected: true, now: now), at: token)
+                UpstreamConnection(socket: socket, token: token, endpoint: endpoint, isConnected: true, now: now),
+                at: token)
         case .pending(let socket):
             upstream = upstreams.insert(
                 UpstreamConnection(socket: socket, token: token, endpoint: endpoint, isConnected: false, now: now),
@@ -72,7 +73,9 @@ extension Worker {
         let target = exchange.pointee.target
         if target.gate.suspend(endpoint) { events.post(.suspect(target, endpoint)) }
         releaseSlot(exchange)
-        guard exchange.pointee.connectAttempts < limits.upstreamConnectTries else { return fail(exchange, .connectFailed) }
+        guard exchange.pointee.connectAttempts < limits.upstreamConnectTries else {
+            return fail(exchange, .connectFailed)
+        }
         exchange.pointee.stage = .waiting
         readmit(exchange, connection, avoiding: endpoint)
     }
@@ -110,7 +113,9 @@ extension Worker {
             // Before writing: a pod may answer and close while the request is still on its way.
             if upstream.pointee.isReadable { readResponse(upstream) }
             resumeRequestBody(upstream)
-        case .tunnel: pumpTunnel(upstream)
+        case .tunnel:
+            if readiness.contains(.error) { tunnelBroke(upstream) }
+            pumpTunnel(upstream)
         case .pooled: if upstream.pointee.isReadable { close(upstream) }
         case .closed: break
         }
@@ -126,225 +131,21 @@ extension Worker {
             let connection = downstreams[exchange.pointee.downstream]
         else { return close(upstream) }
         sendRequest(exchange, connection, upstream)
-    }
-
-    // MARK: The request
-
-    /// Writes the head and as much of the body as has been read, in one go.
-    private func sendRequest(_ exchange: ExchangePointer, _ connection: Downstream, _ upstream: Upstream) {
-        exchange.pointee.stage = .active
-        let bytes = connection.pointee.inbound.bytes
-        if headOwner != exchange.pointee.token {
-            // It waited, and other heads were parsed meanwhile. It was good then, so it is good now.
-            var scanned = 0
-            headOwner = exchange.pointee.token
-            guard (try? requestHead.parse(bytes, scanned: &scanned)) == true else { return fail(exchange, .overloaded) }
-        }
-        output.clear()
-        writeRequestHead(bytes, connection, exchange)
-        exchange.pointee.log.endpoint = upstream.pointee.endpoint.address
-        output.appendWritten()
-        guard !output.writer.overflowed else { return fail(exchange, .overloaded) }
-        upstream.pointee.bytesBeforeRequest = upstream.pointee.bytesSent
-        if exchange.pointee.waited { tellDispatched(exchange) }
-        if exchange.pointee.requestIsComplete {
-            _ = sendOutput(upstream, exchange)
-            if connection.pointee.phase == .exchange, connection.pointee.peerHasClosed { queueTurn(connection) }
-        } else {
-            forwardBuffered(connection, exchange, upstream)
-            if exchange.pointee.stage == .active { pumpRequestBody(connection, exchange) }
-        }
-    }
-
-    private func tellDispatched(_ exchange: ExchangePointer) {
-        exchange.pointee.waited = false
-        events.post(
-            .dispatched(
-                exchange.pointee.target, arrived: exchange.pointee.arrivedAt, granted: exchange.pointee.grantedAt,
-                sent: MonotonicClock.now()))
-    }
-
-    /// Forwards the part of the body that stands in the inbound buffer, behind what the output list holds already.
-    private func forwardBuffered(_ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream) {
-        while true {
-            let bytes = connection.pointee.inbound.bytes
-            var cursor = exchange.pointee.consumed
-            let progress: BodyProgress
-            do throws(ParseFailure) {
-                let part = try output.appendBody(
-                    &exchange.pointee.decoder, bytes, &cursor, chunked: exchange.pointee.framing == .chunked,
-                    trailers: &trailers, limits: limits.http)
-                progress = part.0
-                exchange.pointee.bytesReceived += UInt64(part.bytes)
-            } catch {
-                return fail(exchange, .parseFailure(error))
-            }
-            exchange.pointee.consumed = cursor
-            if progress == .ended { exchange.pointee.requestIsComplete = true }
-            guard sendOutput(upstream, exchange), progress == .listFull else { return }
-            output.clear()
-        }
-    }
-
-    /// Reads the body from the client and forwards it, as long as the pod takes it.
-    func pumpRequestBody(_ connection: Downstream, _ exchange: ExchangePointer) {
-        for _ in 0..<limits.readsPerWakeup {
-            guard exchange.pointee.stage == .active, !exchange.pointee.requestIsComplete,
-                let upstream = upstreams[exchange.pointee.upstream], upstream.pointee.outbound.count == 0,
-                connection.pointee.isReadable
-            else { return }
-            output.clear()
-            let goesOn =
-                connection.pointee.inbound.count > exchange.pointee.consumed
-                ? readBehindBuffered(connection, exchange, upstream) : readThrough(connection, exchange, upstream)
-            guard goesOn else { return }
-        }
-        if connection.pointee.isReadable { queueTurn(connection) }
-    }
-
-    /// The buffer ends in a trailer section that is not complete: what comes is put behind it.
-    private func readBehindBuffered(
-        _ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream
-    ) -> Bool {
-        if connection.pointee.inbound.room == 0 {
-            connection.pointee.inbound.compact()
-            let wanted = connection.pointee.inbound.capacity + BufferPool.smallest
-            guard buffers.provide(wanted, in: &connection.pointee.inbound) else {
-                fail(exchange, .overloaded)
-                return false
-            }
-        }
-        guard let count = receive(connection, connection.pointee.inbound.free) else { return bodyReadEnded(connection, exchange) }
-        connection.pointee.inbound.filled(count)
-        forwardBuffered(connection, exchange, upstream)
-        return true
-    }
-
-    /// Everything read so far is forwarded: from here the body goes through the scratch memory, and the request cannot be
-    /// sent again.
-    private func readThrough(_ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream) -> Bool {
-        guard let count = receive(connection, scratch) else { return bodyReadEnded(connection, exchange) }
-        exchange.pointee.isReplayable = false
-        buffers.release(&connection.pointee.inbound)
-        exchange.pointee.consumed = 0
-        let bytes = ByteView(UnsafeRawBufferPointer(rebasing: scratch[..<count]))
-        var cursor = 0
-        var progress = BodyProgress.needMore
-        repeat {
-            do throws(ParseFailure) {
-                let part = try output.appendBody(
-                    &exchange.pointee.decoder, bytes, &cursor, chunked: exchange.pointee.framing == .chunked,
-                    trailers: &trailers, limits: limits.http)
-                progress = part.0
-                exchange.pointee.bytesReceived += UInt64(part.bytes)
-            } catch {
-                fail(exchange, .parseFailure(error))
-                return false
-            }
-            if progress == .ended { exchange.pointee.requestIsComplete = true }
-            guard sendOutput(upstream, exchange) else { return false }
-            output.clear()
-        } while progress == .listFull
-        // The beginning of trailers, or of the next request.
-        return keep(bytes.dropping(first: cursor), connection, exchange)
-    }
-
-    private func keep(_ rest: ByteView, _ connection: Downstream, _ exchange: ExchangePointer) -> Bool {
-        guard !rest.isEmpty else { return true }
-        guard buffers.provide(rest.count, in: &connection.pointee.inbound), connection.pointee.inbound.append(rest) else {
-            fail(exchange, .overloaded)
-            return false
-        }
-        return true
-    }
-
-    /// Reads once; nil if there is nothing, then `bodyReadEnded` says what that means.
-    private func receive(_ connection: Downstream, _ place: UnsafeMutableRawBufferPointer) -> Int? {
-        switch connection.pointee.socket.receive(into: place) {
-        case .bytes(let count):
-            if count < place.count, !connection.pointee.peerHasClosed { connection.pointee.isReadable = false }
-            connection.pointee.lastProgress = now
-            return count
-        case .wouldBlock:
-            connection.pointee.isReadable = false
-            armStallTimerIfUnset(connection)
-            return nil
-        case .endOfStream, .failed:
-            connection.pointee.peerHasClosed = true
-            return nil
-        }
-    }
-
-    private func armStallTimerIfUnset(_ connection: Downstream) {
-        if connection.pointee.deadline == .distantFuture { armStallTimer(connection) }
-    }
-
-    /// No bytes: either later, or the client left in the middle of its request.
-    private func bodyReadEnded(_ connection: Downstream, _ exchange: ExchangePointer) -> Bool {
-        if connection.pointee.peerHasClosed {
-            clientGone(exchange)
-            close(connection)
-        }
-        return false
-    }
-
-    /// The pod takes more: what waits goes first, then the client is read again.
-    private func resumeRequestBody(_ upstream: Upstream) {
-        guard upstream.pointee.phase == .awaitingHead || upstream.pointee.phase == .body,
-            let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage == .active,
-            let connection = downstreams[exchange.pointee.downstream]
-        else { return }
-        while upstream.pointee.outbound.count > 0 {
-            guard upstream.pointee.isWritable else { return }
-            switch upstream.pointee.socket.send(upstream.pointee.outbound.bytes) {
-            case .bytes(let count):
-                upstream.pointee.outbound.consume(count)
-                upstream.pointee.bytesSent += UInt64(count)
-            case .wouldBlock: upstream.pointee.isWritable = false
-            case .endOfStream, .failed: return upstreamBroke(upstream)
-            }
-        }
-        buffers.release(&upstream.pointee.outbound)
-        if !exchange.pointee.requestIsComplete { pumpRequestBody(connection, exchange) }
-    }
-
-    /// Sends the output list to the pod; what the kernel does not take is kept, and the client is not read until it has
-    /// left. False if the exchange has ended over it.
-    func sendOutput(_ upstream: Upstream, _ exchange: ExchangePointer) -> Bool {
-        guard output.bytes > 0 else { return true }
-        var sent = 0
-        if upstream.pointee.outbound.count == 0 {
-            let result =
-                output.count == 1
-                ? upstream.pointee.socket.send(output.piece(0)) : upstream.pointee.socket.send(output.pieces)
-            switch result {
-            case .bytes(let count): sent = count
-            case .wouldBlock: break
-            case .endOfStream, .failed:
-                upstreamBroke(upstream)
-                return false
-            }
-        }
-        upstream.pointee.bytesSent += UInt64(sent)
-        if sent == output.bytes { return true }
-        upstream.pointee.isWritable = false
-        guard park(in: &upstream.pointee.outbound, from: sent) else {
-            fail(exchange, .overloaded)
-            return false
-        }
-        return true
+        // A pod may speak, or close, as soon as it accepts: that edge has come already.
+        if upstream.pointee.isReadable { queueTurn(upstream) }
     }
 
     // MARK: Failure and reuse
 
-    /// The connection broke or ended without a (complete) response. A request that nobody can have acted on is sent once
-    /// more on a fresh connection; otherwise the client gets 502, or its response is cut.
+    /// The connection broke or ended without a (complete) response. A request that nobody can have acted on is sent
+    /// once more on a fresh connection; otherwise the client gets 502, or its response is cut.
     func upstreamBroke(_ upstream: Upstream) {
         guard let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage != .ended,
             let connection = downstreams[exchange.pointee.downstream]
         else { return close(upstream) }
+        guard upstream.pointee.phase != .tunnel else { return tunnelBroke(upstream) }
         // What was answered before the break is read first: a pod may refuse a body it does not want and close.
-        if upstream.pointee.isReadable, upstream.pointee.phase != .tunnel, !upstream.pointee.isBeingRead {
+        if upstream.pointee.isReadable, !upstream.pointee.isBeingRead {
             upstream.pointee.outbound.consume(upstream.pointee.outbound.count)
             if case .bytes = upstream.pointee.socket.peek() { return readResponse(upstream) }
         }
@@ -378,7 +179,11 @@ extension Worker {
     func retire(_ upstream: Upstream, isClean: Bool) {
         upstream.pointee.requestsServed += 1
         upstream.pointee.exchange = .none
-        guard isClean, upstream.pointee.keepsAlive, !upstream.pointee.peerHasClosed,
+        // The last read may have ended just where the message did; what is behind it would answer the next request.
+        if isClean, upstream.pointee.isReadable, upstream.pointee.socket.peek() == .wouldBlock {
+            upstream.pointee.isReadable = false
+        }
+        guard isClean, upstream.pointee.keepsAlive, !upstream.pointee.peerHasClosed, !upstream.pointee.isReadable,
             upstream.pointee.outbound.count == 0, upstream.pointee.endpoint.state != .retired,
             pool.push(
                 upstream.pointee.token, endpoint: upstream.pointee.endpoint.id, limit: limits.upstreamIdleConnections)
@@ -401,7 +206,9 @@ extension Worker {
         armSweep()
         pool.sweep { token in
             guard let upstream = upstreams[token], upstream.pointee.phase == .pooled else { return false }
-            guard now.milliseconds(since: upstream.pointee.idleSince) >= limits.upstreamIdleMilliseconds else { return true }
+            guard now.milliseconds(since: upstream.pointee.idleSince) >= limits.upstreamIdleMilliseconds else {
+                return true
+            }
             close(upstream)
             return false
         }

@@ -15,8 +15,8 @@ public struct WorkerOptions: Sendable {
     public var count = 1
     /// The limits.
     public var limits = DataPlaneLimits()
-    /// Whether X-Forwarded-*, Forwarded and X-Request-Id from clients are believed and added to, because another proxy
-    /// stands in front. Default false: they are overwritten.
+    /// Whether X-Forwarded-* and Forwarded from clients are believed and added to, because another proxy stands in
+    /// front. Default false: they are overwritten. X-Request-Id is kept either way: it steers nothing.
     public var trustsForwarded = false
     /// The form of the access log.
     public var accessLog = AccessLogFormat.off
@@ -30,8 +30,8 @@ public struct WorkerOptions: Sendable {
 /// One data-plane thread: its event loop, its connections, its exchanges, its pool.
 ///
 /// Everything here belongs to the worker's thread but the mailbox. Events come in from the poller, the timers and the
-/// mailbox; each is handled to its end; connections closed and exchanges ended meanwhile keep their places until the end
-/// of the wake-up, so that no pointer goes stale inside one.
+/// mailbox; each is handled to its end; connections closed and exchanges ended meanwhile keep their places until the
+/// end of the wake-up, so that no pointer goes stale inside one.
 public final class Worker {
     let options: WorkerOptions
     let limits: DataPlaneLimits
@@ -70,7 +70,10 @@ public final class Worker {
     /// Where bodies and response heads are read. The headroom lets a rewritten head be put right before the body.
     let scratch: UnsafeMutableRawBufferPointer
     static let headroom = 4096
-    static let readBytes = 64 * 1024
+    /// The part of `scratch` behind the headroom.
+    var readPlace: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(rebasing: scratch[Self.headroom...]) }
+    /// Most bytes of one read. With our framing around them they fit 64 KiB, so no more waits for a slow peer.
+    static let readBytes = 60 * 1024
 
     // Work left for the end of the event or the wake-up.
     var localGrants: [(RevisionTarget, Grant)] = []
@@ -209,6 +212,7 @@ public final class Worker {
             case .grant(let target, let grant): granted(grant, of: target)
             case .refuse(let waiter): waiterRefused(SlabToken(packed: waiter.token))
             case .report: report()
+            case .gauges(let asker): asker.post(gauges)
             case .forget(let endpoint):
                 for token in pool.takeAll(endpoint: endpoint.id) { closePooled(token) }
             case .drain: beginDrain()
@@ -230,8 +234,16 @@ public final class Worker {
         events.post(.report(worker: options.index, reports))
     }
 
+    /// Delivers slots that went to requests of this very worker, oldest first. A delivery may add to the list.
     func handOutLocalGrants() {
-        while let (target, grant) = localGrants.popLast() { granted(grant, of: target) }
+        guard !localGrants.isEmpty else { return }
+        var index = 0
+        while index < localGrants.count {
+            let (target, grant) = localGrants[index]
+            index += 1
+            granted(grant, of: target)
+        }
+        localGrants.removeAll(keepingCapacity: true)
     }
 
     // MARK: Timers

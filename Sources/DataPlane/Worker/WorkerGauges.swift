@@ -1,0 +1,46 @@
+import EventLoop
+
+/// How much one worker has under way at one moment: all zero but `pooledUpstreams` and `timers` when it is at rest.
+public struct WorkerGauges: Equatable, Sendable {
+    /// Which worker.
+    public var worker = 0
+    /// Client connections, idle ones included.
+    public var downstreams = 0
+    /// Connections to pods that serve a request or are being made.
+    public var upstreams = 0
+    /// Connections to pods that wait for a request.
+    public var pooledUpstreams = 0
+    /// Requests.
+    public var exchanges = 0
+    /// Memory lent to connections and requests, in bytes. Limit: `DataPlaneLimits.bufferedBytes`.
+    public var lentBytes = 0
+    /// Timers of connections and requests; the worker's own are not counted.
+    public var timers = 0
+
+    /// Nothing under way.
+    public init() {}
+}
+
+extension Worker {
+    /// Timers that are always armed: the sweep of the pool.
+    private static let ownTimers = 1
+
+    /// Counts what is under way. Walks all upstream connections: for reports.
+    var gauges: WorkerGauges {
+        var gauges = WorkerGauges()
+        gauges.worker = options.index
+        gauges.downstreams = downstreams.count - closedDownstreams.count
+        gauges.exchanges = exchanges.count - endedExchanges.count
+        for token in upstreams.tokens() {
+            guard let upstream = upstreams[token] else { continue }
+            switch upstream.pointee.phase {
+            case .connecting, .awaitingHead, .body, .tunnel: gauges.upstreams += 1
+            case .pooled: gauges.pooledUpstreams += 1
+            case .closed: break
+            }
+        }
+        gauges.lentBytes = buffers.lentBytes
+        gauges.timers = timers.count - Self.ownTimers
+        return gauges
+    }
+}

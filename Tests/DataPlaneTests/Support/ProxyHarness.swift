@@ -1,0 +1,193 @@
+import Admission
+import Balancing
+import EventLoop
+import Glibc
+import Primitives
+import Routing
+import Telemetry
+import Testing
+
+@testable import DataPlane
+
+/// What a test wants to be different.
+struct ProxySetup {
+    var workers = 1
+    var pods = 1
+    var concurrency = 0
+    var queueLimit = RevisionGate.defaultQueueLimit
+    var timeouts = RevisionTimeouts()
+    var limits = DataPlaneLimits()
+    var trustsForwarded = false
+    /// A small receive buffer makes a pod slow.
+    var podReceiveBuffer: Int32?
+}
+
+/// Real workers on a real port, pods and clients played by the test.
+final class ProxyHarness {
+    /// The host that has a route.
+    static let host = "hello.example.com"
+
+    let group: WorkerGroup
+    let gate: RevisionGate
+    let target: RevisionTarget
+    let pods: [Pod]
+    let endpoints: [Endpoint]
+    private(set) var events: [WorkerEvent] = []
+    private var clients: [Peer] = []
+    private let asked: Mailbox<WorkerGauges>
+    private let log: LogSink
+    private let logFile: Int32
+
+    init(_ setup: ProxySetup) throws {
+        pods = try (0..<setup.pods).map { _ in try Pod(receiveBuffer: setup.podReceiveBuffer) }
+        endpoints = pods.enumerated().map {
+            Endpoint(id: $0.offset, address: .loopback(port: $0.element.port), concurrency: setup.concurrency)
+        }
+        gate = RevisionGate(concurrency: setup.concurrency, queueLimit: setup.queueLimit, budget: WaitBudget())
+        target = RevisionTarget(
+            id: 1, name: "hello-00001", namespace: "default", gate: gate, timeouts: setup.timeouts,
+            workerCount: setup.workers, now: MonotonicClock.now())
+        logFile = Self.temporaryFile()
+        log = try LogSink(descriptor: logFile)
+        asked = try Mailbox()
+        var options = WorkerOptions()
+        options.count = setup.workers
+        options.limits = setup.limits
+        options.trustsForwarded = setup.trustsForwarded
+        options.accessLog = .envoy
+        options.seed = 7
+        group = try WorkerGroup(address: .loopback(port: 0), options: options, log: log)
+        let routes = [Route(host: Self.host, splits: [Split(target: 0, percent: 100)])]
+        _ = gate.setEndpoints(endpoints)
+        try group.start(RoutingSnapshot(generation: 1, table: RouteTable(routes: routes), targets: [target]))
+    }
+
+    /// A new client connection.
+    func client(receiveBuffer: Int32? = nil) throws -> Peer {
+        let client = try Peer(port: group.address.port, receiveBuffer: receiveBuffer)
+        clients.append(client)
+        return client
+    }
+
+    /// The only pod's next connection.
+    func accept() throws -> Peer { try pods[0].accept() }
+
+    /// The request line and Host of a plain request.
+    static func get(_ path: String = "/", _ fields: String = "") -> String {
+        "GET \(path) HTTP/1.1\r\nHost: \(host)\r\n\(fields)\r\n"
+    }
+
+    /// A POST with a length.
+    static func post(_ body: String, _ fields: String = "") -> String {
+        "POST / HTTP/1.1\r\nHost: \(host)\r\nContent-Length: \(body.utf8.count)\r\n\(fields)\r\n\(body)"
+    }
+
+    // MARK: Workers
+
+    /// The figures of every worker, as of now: what was said to a worker before has been heard.
+    func gauges() throws -> [WorkerGauges] {
+        group.post(.gauges(asked))
+        var all: [WorkerGauges] = []
+        while all.count < group.count {
+            try Self.wait(asked.fd, "gauges")
+            all += asked.takeAll()
+        }
+        return all
+    }
+
+    /// The sums over all workers.
+    func total() throws -> WorkerGauges {
+        try gauges().reduce(into: WorkerGauges()) { sum, gauges in
+            sum.downstreams += gauges.downstreams
+            sum.upstreams += gauges.upstreams
+            sum.pooledUpstreams += gauges.pooledUpstreams
+            sum.exchanges += gauges.exchanges
+            sum.lentBytes += gauges.lentBytes
+            sum.timers += gauges.timers
+        }
+    }
+
+    /// Asks for the figures until they satisfy `condition`; each question is a wake-up of the workers.
+    @discardableResult
+    func until(_ what: String, _ condition: (WorkerGauges) -> Bool) throws -> WorkerGauges {
+        let deadline = MonotonicClock.now().adding(milliseconds: Peer.patience)
+        while true {
+            let gauges = try total()
+            if condition(gauges) { return gauges }
+            guard MonotonicClock.now() < deadline else {
+                throw PeerFailure(description: "not \(what) in time: \(gauges)")
+            }
+            sched_yield()
+        }
+    }
+
+    /// Waits for the first event that satisfies `pick`.
+    func event<Found>(_ pick: (WorkerEvent) -> Found?) throws -> Found {
+        while true {
+            if let found = events.lazy.compactMap(pick).first { return found }
+            try Self.wait(group.events.fd, "event")
+            events += group.events.takeAll()
+        }
+    }
+
+    /// Takes in the events that have come.
+    func takeEvents() { events += group.events.takeAll() }
+
+    private static func wait(_ fd: Int32, _ what: String) throws {
+        var entry = pollfd(fd: fd, events: Int16(POLLIN), revents: 0)
+        guard poll(&entry, 1, Int32(Peer.patience)) > 0 else { throw PeerFailure(description: "no \(what) in time") }
+    }
+
+    // MARK: The end
+
+    /// Closes the clients, expects that nothing is left under way, and ends the workers.
+    func finish() throws {
+        for client in clients { client.close() }
+        defer { end() }
+        try until("at rest") {
+            $0.downstreams == 0 && $0.upstreams == 0 && $0.exchanges == 0 && $0.lentBytes == 0 && $0.timers == 0
+        }
+        #expect(group.connectionCount == 0)
+        #expect(gate.inFlight == 0 && gate.waiting == 0)
+        events += group.events.takeAll()
+    }
+
+    private func end() {
+        group.post(.stop)
+        group.join()
+        log.close()
+    }
+
+    /// A file without a name.
+    private static func temporaryFile() -> Int32 {
+        var path = Array("/tmp/martlet-access-XXXXXX".utf8CString)
+        let file = mkstemp(&path)
+        unlink(path)
+        return file
+    }
+
+    /// The lines of the access log; after `finish`.
+    func logLines() -> [String] {
+        var bytes = [UInt8](repeating: 0, count: 1 << 20)
+        let count = pread(logFile, &bytes, bytes.count, 0)
+        return String(decoding: bytes[..<max(0, count)], as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+
+    deinit { close(logFile) }
+}
+
+/// Runs `body` against a proxy, then expects it to be at rest. Returns the access log.
+@discardableResult
+func withProxy(
+    _ configure: (inout ProxySetup) -> Void = { _ in }, _ body: (ProxyHarness) throws -> Void
+) throws -> [String] {
+    var setup = ProxySetup()
+    configure(&setup)
+    let proxy = try ProxyHarness(setup)
+    do { try body(proxy) } catch {
+        _ = try? proxy.finish()
+        throw error
+    }
+    try proxy.finish()
+    return proxy.logLines()
+}
