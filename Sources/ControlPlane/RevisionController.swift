@@ -136,15 +136,18 @@ final class RevisionController {
     private func carryOut(_ decision: ScaleDecision) {
         let changed = (lastDecision?.desired ?? 0) != decision.desired
         lastDecision = decision.record
+        let readyBefore = ready
+        // Before the log: a request may be waiting for it.
+        scale(to: decision.desired)
         // Without a route or a waiting request it is only a number, which nobody carries out.
         if changed, scaler.isReachable || !isRoutable || target.gate.waiting > 0 {
             logger.info(
                 "scale",
                 metadata: [
-                    "desired": "\(decision.desired)", "ready": "\(ready)", "why": "\(decision.record.explanation)",
+                    "desired": "\(decision.desired)", "ready": "\(readyBefore)",
+                    "why": "\(decision.record.explanation)",
                 ])
         }
-        scale(to: decision.desired)
         if let seconds = decision.recheckAfterSeconds, seconds < 1.5, seconds > 0 {
             plane.loop.at(plane.loop.now.adding(seconds: seconds)) { [weak self] in self?.tick() }
         }
@@ -197,10 +200,10 @@ final class RevisionController {
     private func startPod() {
         let taken = Set(pods.values.map(\.ordinal))
         let ordinal = (1...).first { !taken.contains($0) } ?? 1
+        wakeUp?.spawned(at: MonotonicClock.now())
         let handle = plane.platform.start(object, ordinal: ordinal)
         pods[handle] = Pod(ordinal: ordinal)
         plane.podOwners[handle] = self
-        wakeUp?.spawned(at: MonotonicClock.now())
     }
 
     /// Whom to let go: pods that are not ready before ready ones, idle before busy, young before old.
