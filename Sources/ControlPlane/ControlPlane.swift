@@ -109,8 +109,8 @@ public final class ControlPlane {
         if clockIsRunning { armClock() }
     }
 
-    /// Decides for every revision, when the reports just asked for are in: without the last second's requests a pod would
-    /// be taken from them.
+    /// Decides for every revision, when the reports just asked for are in: without the last second's requests a pod
+    /// would be taken from them.
     private func decide() {
         decisionIsDue = false
         for revision in revisions.values where revision.isActive { revision.tick() }

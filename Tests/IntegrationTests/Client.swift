@@ -29,10 +29,8 @@ final class Client {
                 connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        guard code == 0 else {
-            close(fd)
-            throw Failure("connect: refused")
-        }
+        // `deinit` closes it then too.
+        guard code == 0 else { throw Failure("connect: refused") }
     }
 
     deinit { close(fd) }
