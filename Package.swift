@@ -67,7 +67,8 @@ let package = Package(
             ]),
         // Level 7
         .executableTarget(
-            name: "martlet", dependencies: ["Roles", "Knative", "EventLoop", "Telemetry", argumentParser, logging], swiftSettings: settings),
+            name: "martlet", dependencies: ["Roles", "Knative", "EventLoop", "Telemetry", argumentParser, logging],
+            swiftSettings: settings),
         // Tests only
         module("Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),

@@ -6,7 +6,8 @@ import Synchronization
 /// One implementation serves the activator (many endpoints, one gate a revision) and the queue-proxy (one endpoint). It
 /// keeps these promises over all workers:
 /// * an endpoint never has more requests than its `concurrency`;
-/// * waiting requests are served strictly first come, first served: a newcomer that finds somebody waiting stands behind;
+/// * waiting requests are served strictly first come, first served: a newcomer that finds somebody waiting stands
+///   behind;
 /// * no request waits beside an available endpoint with a free slot, and no wake-up is lost;
 /// * every queued request ends in exactly one of: a grant, a successful `abandon`, the list that `close` returns.
 ///
@@ -22,10 +23,10 @@ import Synchronization
 ///
 /// All four are sequentially consistent, so they have one order all threads agree on. If R2 does not see the waiter, R2
 /// comes before W1, hence R1 before W2, and W2 sees the free slot. If R2 sees it, the releaser takes the mutex, and as
-/// the waiter holds the mutex from W1 until it stands in the queue, the releaser finds it there and hands a slot over. So
-/// while the mutex is free and the queue is not empty, every free slot of an available endpoint belongs to a releaser
-/// between R1 and the mutex: it will look again. All other sources of slots (new and resumed endpoints) appear under the
-/// mutex and are handed out before it is left.
+/// the waiter holds the mutex from W1 until it stands in the queue, the releaser finds it there and hands a slot
+/// over. So while the mutex is free and the queue is not empty, every free slot of an available endpoint belongs to a
+/// releaser between R1 and the mutex: it will look again. All other sources of slots (new and resumed endpoints)
+/// appear under the mutex and are handed out before it is left.
 ///
 /// **Why nobody overtakes.** A newcomer looks at `waiters` before it reserves. If it finds zero, its look comes before
 /// the W1 of anybody who waits later, and it counts as the earlier arrival even if its reservation lands afterwards. A
@@ -135,10 +136,10 @@ public final class RevisionGate: Sendable {
 
     /// Replaces the list of endpoints. Missing ones are retired: they finish what they have and get nothing new.
     ///
-    /// An endpoint whose `id` and `address` equal those of one the gate still knows, listed or finishing, stands for that
-    /// one: the gate keeps its own object, so that a replica that leaves and comes back never exceeds its concurrency. A
-    /// retired one that comes back is available again; a suspended one that stays listed stays suspended. Repeated ones
-    /// count once. After `close` this does nothing.
+    /// An endpoint whose `id` and `address` equal those of one the gate still knows, listed or finishing, stands for
+    /// that one: the gate keeps its own object, so that a replica that leaves and comes back never exceeds its
+    /// concurrency. A retired one that comes back is available again; a suspended one that stays listed stays
+    /// suspended. Repeated ones count once. After `close` this does nothing.
     ///
     /// - Parameter endpoints: in the order in which `firstAvailable` tries them.
     public func setEndpoints(_ endpoints: [Endpoint]) -> EndpointChange {

@@ -1,5 +1,5 @@
-/// The FIFO of waiting requests: a doubly linked list inside one array, so leaving from the middle is O(1) and a waiting
-/// request costs one entry and no allocation of its own.
+/// The FIFO of waiting requests: a doubly linked list inside one array, so leaving from the middle is O(1) and a
+/// waiting request costs one entry and no allocation of its own.
 ///
 /// Owned by the gate, under its mutex. It has no limit of its own; the gate keeps it.
 struct WaitQueue: Sendable {

@@ -10,7 +10,8 @@ public final class Endpoint: Sendable {
     public enum State: UInt8, Sendable {
         /// It takes requests up to its concurrency.
         case available
-        /// It stays listed but takes no requests: the last connection to it was refused and no probe has succeeded since.
+        /// It stays listed but takes no requests: the last connection to it was refused and no probe has succeeded
+        /// since.
         case suspended
         /// It is no longer listed: it finishes what it has.
         case retired
@@ -58,8 +59,8 @@ public final class Endpoint: Sendable {
 
     /// Takes one slot. False if there is none or the endpoint is not available. Lock-free.
     ///
-    /// Sequentially consistent, load included: the gate's promise that no wake-up is lost rests on the order of this load
-    /// and the gate's count of waiters.
+    /// Sequentially consistent, load included: the gate's promise that no wake-up is lost rests on the order of this
+    /// load and the gate's count of waiters.
     @inlinable
     public func tryReserve() -> Bool {
         var current = word.load(ordering: .sequentiallyConsistent)

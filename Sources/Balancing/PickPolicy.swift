@@ -54,8 +54,8 @@ public enum PickPolicy: Equatable, Sendable {
 
     /// Reserves on the first endpoint with a free slot from `start` on, going round once. Returns its place.
     ///
-    /// The array holds the references for the whole scan; counting them once more at each endpoint would cost eight times
-    /// the look itself, and write to memory all workers share.
+    /// The array holds the references for the whole scan; counting them once more at each endpoint would cost eight
+    /// times the look itself, and write to memory all workers share.
     @inlinable
     static func reserveFirst(_ endpoints: [Endpoint], from start: Int) -> Int? {
         endpoints.withUnsafeBufferPointer { list in

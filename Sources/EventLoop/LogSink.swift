@@ -3,8 +3,8 @@ import Glibc
 import Primitives
 import Synchronization
 
-/// Carries log lines from workers to a descriptor by a thread of its own, so that a slow terminal or disk never holds up
-/// a request.
+/// Carries log lines from workers to a descriptor by a thread of its own, so that a slow terminal or disk never holds
+/// up a request.
 ///
 /// Lines wait in one bounded buffer (default 1 MiB). When it is full the newest are dropped and counted.
 /// `@unchecked Sendable`: the two halves are touched only under the lock or, once swapped out, by the thread alone.

@@ -1,8 +1,8 @@
 import Glibc
 import Primitives
 
-/// The reactor of the control thread: descriptors and timers with closures. Timers have a resolution of 100 µs, which the
-/// pace of readiness probes needs.
+/// The reactor of the control thread: descriptors and timers with closures. Timers have a resolution of 100 µs, which
+/// the pace of readiness probes needs.
 ///
 /// Workers have their own, closure-free loop in DataPlane. One thread owns a `Loop`; closures run on it and may add and
 /// remove watches and timers freely.

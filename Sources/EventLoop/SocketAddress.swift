@@ -45,7 +45,8 @@ public struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
     /// The port.
     public var port: UInt16 { native.port }
 
-    /// Writes the address without the port, as it stands in X-Forwarded-For; returns its length. `place` must hold 46 bytes.
+    /// Writes the address without the port, as it stands in X-Forwarded-For; returns its length. `place` must hold 46
+    /// bytes.
     public func writeHost(to place: UnsafeMutableRawBufferPointer) -> Int {
         guard let start = place.baseAddress?.assumingMemoryBound(to: CChar.self), place.count >= 46 else { return 0 }
         let family = native.is_ipv6 != 0 ? AF_INET6 : AF_INET

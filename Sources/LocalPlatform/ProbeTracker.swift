@@ -21,9 +21,9 @@ enum ProbeOutcome: Equatable, Sendable {
 
 /// Counts the outcomes of one probe of one process and says when to ask next. Pure.
 ///
-/// Until it passes for the first time the process is asked again after 1/64 of its age, at least 250 µs and at most 50 ms
-/// (commands: 1/8, 50 ms to 1 s): so waiting costs at most 1.6 % of the start time and no fixed period adds to it.
-/// Afterwards Kubernetes' rules hold: period, timeout, thresholds. Source: core/v1 Probe.
+/// Until it passes for the first time the process is asked again after 1/64 of its age, at least 250 µs and at most
+/// 50 ms (commands: 1/8, 50 ms to 1 s): so waiting costs at most 1.6 % of the start time and no fixed period adds to
+/// it. Afterwards Kubernetes' rules hold: period, timeout, thresholds. Source: core/v1 Probe.
 struct ProbeTracker: Sendable {
     /// What the probe decides.
     enum Role: Equatable, Sendable { case startup, readiness, liveness }
@@ -38,8 +38,8 @@ struct ProbeTracker: Sendable {
 
     enum Verdict: Equatable, Sendable { case unknown, passing, failing(since: Instant) }
 
-    /// The shortest wait between two probes of something awaited, in nanoseconds: half of it is what finding out adds on
-    /// average. A refused connection costs some 15 µs of CPU.
+    /// The shortest wait between two probes of something awaited, in nanoseconds: half of it is what finding out adds
+    /// on average. A refused connection costs some 15 µs of CPU.
     static let eagerNanoseconds: UInt64 = 250_000
 
     let role: Role

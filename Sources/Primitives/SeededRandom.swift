@@ -1,4 +1,5 @@
-/// A small, fast, seeded generator (SplitMix64). The same seed gives the same sequence: every random choice can be replayed.
+/// A small, fast, seeded generator (SplitMix64). The same seed gives the same sequence: every random choice can be
+/// replayed.
 ///
 /// Not for secrets.
 @frozen

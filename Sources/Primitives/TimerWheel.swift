@@ -3,8 +3,8 @@ public typealias TimerHandle = SlabToken
 
 /// Deadlines of one thread: arm, cancel and expire in O(1), with a resolution of one tick (default one millisecond).
 ///
-/// A hierarchical wheel (Varghese and Lauck): six levels of 64 slots, 64 times coarser each, so up to 2^36 ticks. A timer
-/// never fires early; it fires at most one tick late plus the caller's own delay. Payloads are 64 opaque bits.
+/// A hierarchical wheel (Varghese and Lauck): six levels of 64 slots, 64 times coarser each, so up to 2^36 ticks. A
+/// timer never fires early; it fires at most one tick late plus the caller's own delay. Payloads are 64 opaque bits.
 public struct TimerWheel: ~Copyable {
     private static let levels = 6
     private static let none = UInt32.max

@@ -1,6 +1,7 @@
 import Primitives
 
-/// Lays hosts out in an open-addressing table so that every lookup, found or not, ends within a bounded number of slots.
+/// Lays hosts out in an open-addressing table so that every lookup, found or not, ends within a bounded number of
+/// slots.
 ///
 /// Robin Hood placing (who is further from home goes first) keeps all names near their home slot. If a set of hosts is
 /// unlucky, other keys are tried and then more room; a set made to collide under every key is beyond a client's reach,

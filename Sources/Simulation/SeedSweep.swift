@@ -40,8 +40,8 @@ public struct SimulationFailure: Error, CustomStringConvertible, Sendable {
     /// The report: seed, breach, the way there, and the line that replays it.
     public var description: String {
         let way = trace.map { "\n    " + $0 }.joined()
-        return
-            "seed \(seed), step \(breach.step): \(breach.message)\(way)\n  replay: \(SeedSweep.variable)=\(seed) swift test"
+        return "seed \(seed), step \(breach.step): \(breach.message)\(way)\n"
+            + "  replay: \(SeedSweep.variable)=\(seed) swift test"
     }
 }
 

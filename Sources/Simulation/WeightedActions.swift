@@ -28,8 +28,8 @@ public struct WeightedActions<Action: Sendable>: Sendable {
 
     /// The same actions with weights blown up, shrunk or switched off at random, `kept` ones excepted.
     ///
-    /// A run that does everything a little does nothing a lot: queues never fill while everything drains them. Runs with
-    /// lopsided weights reach the corners.
+    /// A run that does everything a little does nothing a lot: queues never fill while everything drains them. Runs
+    /// with lopsided weights reach the corners.
     public static func swarm(
         _ weights: [(action: Action, weight: Int)], keeping kept: (Action) -> Bool, using random: inout SeededRandom
     ) -> WeightedActions {

@@ -1,4 +1,5 @@
-/// A moment of the civil calendar in UTC (proleptic Gregorian, no leap seconds), for timestamps of log lines and Date fields.
+/// A moment of the civil calendar in UTC (proleptic Gregorian, no leap seconds), for timestamps of log lines and Date
+/// fields.
 ///
 /// Own arithmetic: the C library's conversion takes a lock and may allocate.
 public struct CivilTime: Equatable, Sendable {
@@ -19,8 +20,13 @@ public struct CivilTime: Equatable, Sendable {
 
     /// The civil moment `unixNanoseconds` after 1970-01-01T00:00:00Z.
     public init(unixNanoseconds: UInt64) {
-        let seconds = unixNanoseconds / 1_000_000_000
-        millisecond = unixNanoseconds % 1_000_000_000 / 1_000_000
+        self.init(
+            unixSeconds: unixNanoseconds / 1_000_000_000, millisecond: unixNanoseconds % 1_000_000_000 / 1_000_000)
+    }
+
+    /// The civil moment `unixSeconds` and `millisecond` after 1970-01-01T00:00:00Z.
+    public init(unixSeconds seconds: UInt64, millisecond: UInt64 = 0) {
+        self.millisecond = millisecond
         let secondOfDay = seconds % 86_400
         (hour, minute, second) = (secondOfDay / 3_600, secondOfDay / 60 % 60, secondOfDay % 60)
 

@@ -150,8 +150,8 @@ private final class Once: Walker {
     /// More orders than this are drawn from at random instead of being tried one by one.
     private static let scheduleLimit = 5_000
 
-    /// All schedules of what `make` sets up, or `scheduleLimit` random ones if there are more. Returns how many were run
-    /// and what went wrong first.
+    /// All schedules of what `make` sets up, or `scheduleLimit` random ones if there are more. Returns how many were
+    /// run and what went wrong first.
     private func explore(_ make: () -> (Stage, [any Walker])) -> (schedules: Int, breach: String?) {
         var choices: [(taken: Int, options: Int)] = []
         for schedules in 1...Self.scheduleLimit {

@@ -3,8 +3,8 @@ import Testing
 @testable import Primitives
 
 @Suite struct TimerWheelTests {
-    /// Against a plain list, over random arming, cancelling and jumps of time: the same timers fire, none early, and the
-    /// next deadline is never later than the earliest timer.
+    /// Against a plain list, over random arming, cancelling and jumps of time: the same timers fire, none early, and
+    /// the next deadline is never later than the earliest timer.
     @Test(arguments: 0..<64) func agreesWithAList(seed: Int) {
         var random = SeededRandom(seed: UInt64(seed))
         var now = Instant(nanoseconds: random.next() % 1_000_000_000_000)

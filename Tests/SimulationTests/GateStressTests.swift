@@ -117,7 +117,8 @@ private struct StressWorker {
             }
         }
         if disturbs { bench.restore() }
-        // Everybody ends what is being served and waits for its own turn: a lost wake-up shows as a turn that never comes.
+        // Everybody ends what is being served and waits for its own turn: a lost wake-up shows as a turn that never
+        // comes.
         var turns = 0
         while !(waiting.isEmpty && serving.isEmpty && orphans == 0) {
             readMailbox()
@@ -158,7 +159,8 @@ private struct StressWorker {
         }
     }
 
-    /// Just admitted past an own older waiter? Then that one had left the queue before, so it can no longer be abandoned.
+    /// Just admitted past an own older waiter? Then that one had left the queue before, so it can no longer be
+    /// abandoned.
     private mutating func checkNotOvertaking() {
         guard let oldest = waiting.first else { return }
         waiting.removeFirst()

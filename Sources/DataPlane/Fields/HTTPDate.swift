@@ -22,7 +22,7 @@ struct HTTPDate {
     }
 
     static func write(unixSeconds: UInt64, to writer: inout ByteWriter) {
-        let time = CivilTime(unixNanoseconds: unixSeconds &* 1_000_000_000)
+        let time = CivilTime(unixSeconds: unixSeconds)
         writer.append(CivilTime.weekdayName(unixSeconds: unixSeconds))
         writer.append(", ")
         writer.append(decimal: time.day, width: 2)

@@ -22,9 +22,6 @@ public struct WorkerGauges: Equatable, Sendable {
 }
 
 extension Worker {
-    /// Timers that are always armed: the sweep of the pool.
-    private static let ownTimers = 1
-
     /// Counts what is under way. Walks all upstream connections: for reports.
     var gauges: WorkerGauges {
         var gauges = WorkerGauges()
@@ -40,7 +37,7 @@ extension Worker {
             }
         }
         gauges.lentBytes = buffers.lentBytes
-        gauges.timers = timers.count - Self.ownTimers
+        gauges.timers = timers.count - (sweepIsArmed ? 1 : 0)
         return gauges
     }
 }
