@@ -145,12 +145,7 @@ public final class AllInOne {
     /// Reads everything anew. If anything is wrong, says so and keeps the old state whole.
     private func reload(_ cause: String) {
         guard !isEnding else { return }
-        let result: Workload.Reading
-        do throws(ManifestFiles.Failure) {
-            result = try options.workload.read()
-        } catch {
-            return logger.error("reload refused; the old state stays", metadata: ["error": "\(error)"])
-        }
+        let result = options.workload.read()
         for diagnostic in result.diagnostics { report(diagnostic) }
         guard !result.diagnostics.hasErrors else {
             return logger.error("reload refused; the old state stays", metadata: ["cause": "\(cause)"])

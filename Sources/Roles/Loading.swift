@@ -21,7 +21,7 @@ public struct Workload: Sendable {
     }
 
     /// Reads everything anew.
-    public func read() throws(ManifestFiles.Failure) -> Reading {
+    public func read() -> Reading {
         if let command {
             do throws(Diagnostic) {
                 let service = try ServiceObject.make(name: command.name, command: command.arguments)
@@ -30,10 +30,13 @@ public struct Workload: Sendable {
                 return Reading(services: [], diagnostics: [error])
             }
         }
-        let sources = try files?.read() ?? []
+        let (sources, unreadable) = files?.read() ?? ([], [])
         let result = ManifestLoader.load(sources: sources, options: load)
-        var reading = Reading(services: result.services, diagnostics: result.diagnostics)
+        var reading = Reading(services: result.services, diagnostics: unreadable + result.diagnostics)
         for index in reading.services.indices { reading.services[index].resolveWorkingDirectory() }
+        // Also what shows only when the documents are applied in order, as a revision name used twice.
+        var trial = ServiceStore()
+        reading.diagnostics += trial.apply(reading.services, removing: true).diagnostics
         return reading
     }
 }

@@ -5,10 +5,11 @@ import Synchronization
 
 /// The files a run was given: reads them, and says which folders to watch for changes.
 public struct ManifestFiles: Sendable {
-    /// A path that cannot be read.
-    public struct Failure: Error, Sendable, CustomStringConvertible {
-        /// What is wrong, with the path.
-        public let description: String
+    /// A path that cannot be read, and why.
+    private struct Failure: Error, Sendable {
+        let path: String
+        let problem: String
+        var remedy = ""
     }
 
     /// Longest file read, in bytes. Default 4 MiB.
@@ -21,13 +22,28 @@ public struct ManifestFiles: Sendable {
     /// The files of `paths`.
     public init(paths: [String]) { self.paths = paths }
 
-    /// Reads every file; folders give their `.yaml`, `.yml` and `.json` files in order of name.
-    public func read() throws(Failure) -> [(name: String, text: [UInt8])] {
+    /// Reads every file that can be read; folders give their `.yaml`, `.yml` and `.json` files in order of name. What
+    /// cannot be read is a diagnostic without a place.
+    public func read() -> (sources: [(name: String, text: [UInt8])], diagnostics: [Diagnostic]) {
         var sources: [(name: String, text: [UInt8])] = []
-        for path in paths {
-            for file in try files(at: path) { sources.append((file, try contents(of: file))) }
+        var diagnostics: [Diagnostic] = []
+        func attempt(_ body: () throws(Failure) -> Void) {
+            do throws(Failure) { try body() } catch {
+                let nowhere = YAMLMark(line: 0, column: 0)
+                diagnostics.append(
+                    Diagnostic(
+                        severity: .error, file: error.path, mark: nowhere, key: "", problem: error.problem,
+                        remedy: error.remedy))
+            }
         }
-        return sources
+        for path in paths {
+            attempt { () throws(Failure) in
+                for file in try files(at: path) {
+                    attempt { () throws(Failure) in sources.append((file, try contents(of: file))) }
+                }
+            }
+        }
+        return (sources, diagnostics)
     }
 
     /// The folders that hold the files.
@@ -66,7 +82,8 @@ public struct ManifestFiles: Sendable {
             if isManifest, !name.hasPrefix(".") { names.append(name) }
         }
         guard !names.isEmpty else {
-            throw Failure(description: "\(path): holds no manifest; expected files ending in .yaml, .yml or .json")
+            throw Failure(
+                path: path, problem: "holds no manifest", remedy: "expected files ending in .yaml, .yml or .json")
         }
         return names.sorted().map { path.hasSuffix("/") ? path + $0 : path + "/" + $0 }
     }
@@ -88,7 +105,7 @@ public struct ManifestFiles: Sendable {
             guard count > 0 else { return text }
             text += chunk[..<count]
             guard text.count <= Self.fileLimit else {
-                throw Failure(description: "\(file): is longer than \(Self.fileLimit) bytes")
+                throw Failure(path: file, problem: "is longer than \(Self.fileLimit) bytes")
             }
         }
     }
@@ -106,6 +123,6 @@ public struct ManifestFiles: Sendable {
     }
 
     private func failure(_ path: String) -> Failure {
-        Failure(description: "\(path): \(SystemError(call: "open", code: errno).reason)")
+        Failure(path: path, problem: SystemError(call: "open", code: errno).reason)
     }
 }

@@ -59,6 +59,9 @@ struct RunCommand: ParsableCommand {
         help: ArgumentHelp("Service files or folders, - for standard input; or a command.", valueName: "FILE|DIR"))
     var arguments: [String] = []
 
+    /// Here and not in `run`, so that a complaint comes with this command's usage.
+    func validate() throws { _ = try resolved() }
+
     func run() throws {
         let form = LogForm(rawValue: log)
         let level = Logger.Level(rawValue: logLevel)
@@ -122,13 +125,7 @@ struct RunCommand: ParsableCommand {
 
     /// Reads the files; prints every problem, and ends with 78 if one is an error.
     private func load(_ workload: Workload) throws -> [ServiceObject] {
-        let result: Workload.Reading
-        do throws(ManifestFiles.Failure) {
-            result = try workload.read()
-        } catch {
-            complain("error: \(error)")
-            throw ExitCode(ExitStatus.badConfiguration)
-        }
+        let result = workload.read()
         for diagnostic in result.diagnostics { complain("\(diagnostic)") }
         guard !result.diagnostics.hasErrors else { throw ExitCode(ExitStatus.badConfiguration) }
         return result.services

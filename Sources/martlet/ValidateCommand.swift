@@ -26,20 +26,11 @@ struct ValidateCommand: ParsableCommand {
         manifests.apply(to: &options, &problems)
         guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
         options.workload.files = ManifestFiles(paths: paths)
-        let result: Workload.Reading
-        do throws(ManifestFiles.Failure) {
-            result = try options.workload.read()
-        } catch {
-            complain("error: \(error)")
-            throw ExitCode(ExitStatus.badConfiguration)
-        }
+        let result = options.workload.read()
+        for diagnostic in result.diagnostics { complain("\(diagnostic)") }
+        guard !result.diagnostics.hasErrors else { throw ExitCode(ExitStatus.badConfiguration) }
         var store = ServiceStore()
-        // Also what shows only when the documents are applied in order, as a revision name used twice.
-        let applied = store.apply(result.services, removing: true)
-        for diagnostic in result.diagnostics + applied.diagnostics { complain("\(diagnostic)") }
-        guard !result.diagnostics.hasErrors, !applied.diagnostics.hasErrors else {
-            throw ExitCode(ExitStatus.badConfiguration)
-        }
+        _ = store.apply(result.services, removing: true)
         for service in store.services {
             let count = store.revisions(of: service.serviceName).count
             print("\(service.serviceName): valid, \(count) \(count == 1 ? "revision" : "revisions")")
