@@ -148,7 +148,8 @@ extension HTTP2Session {
         if !record.pointee.isRefused { push(.end(record.pointee.token)) }
     }
 
-    private func peerEnded(_ record: Record) {
+    /// The peer's side of a stream is complete.
+    func peerEnded(_ record: Record) {
         record.pointee.hasReceivedEnd = true
         if role == .server { history.ended(UInt32(record.pointee.number)) }
     }

@@ -70,14 +70,17 @@ extension HTTP2Session {
             guard Base64URL.decode(settings, to: &writer), let record = makeRecord(number: 1) else { return nil }
             let payload = writer.written
             guard
-                nghttp2_session_upgrade2(handle, payload.base, payload.count, isHead ? 1 : 0, record) == 0
+                nghttp2_session_upgrade2(handle, payload.base, payload.count, isHead ? 1 : 0, nil) == 0
             else {
                 free(record)
                 return nil
             }
+            // A server's stream is opened without our record, whatever was handed in.
+            nghttp2_session_set_stream_user_data(handle, 1, record)
+            history.opened(1)
+            peerEnded(record)
             record.pointee.context = context
             (record.pointee.isDelivered, record.pointee.hasFinalHead) = (true, true)
-            record.pointee.hasReceivedEnd = true
             requestCount = 1
             return record.pointee.token
         }

@@ -33,7 +33,8 @@ struct StreamHistory: Sendable {
     /// Whether `stream` is one of the last sixteen that the peer has ended.
     func hasEnded(_ stream: UInt32) -> Bool {
         holds(endings.0, stream) || holds(endings.1, stream) || holds(endings.2, stream) || holds(endings.3, stream)
-            || holds(endings.4, stream) || holds(endings.5, stream) || holds(endings.6, stream) || holds(endings.7, stream)
+            || holds(endings.4, stream) || holds(endings.5, stream) || holds(endings.6, stream)
+            || holds(endings.7, stream)
     }
 
     /// Whether `stream` was passed over lately: it can never be opened.

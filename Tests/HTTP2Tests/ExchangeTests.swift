@@ -156,7 +156,7 @@ import Testing
         // What is consumed flows on.
         if let stream = pair.client.streams[1] { pair.client.session.consume(65_535, on: stream) }
         pair.settle()
-        #expect(pair.server.log.contains("writable 1") && pair.client.bodies[1]?.count == written)
+        #expect(pair.server.log.contains("writable 1") && pair.client.bodies[1]?.count == min(written, 131_070))
     }
 
     @Test func unconsumedBytesGoBackToTheConnection() {
@@ -352,7 +352,7 @@ import Testing
         side.write(stream, [1, 2, 3], end: true)
         let frames = side.frames()
         #expect(frames.contains { $0.type == 1 && $0.stream == 1 } && frames.contains { $0.payload == [1, 2, 3] })
-        #expect(side.log.last == "finished -1" || side.log.last == "finished 1", "\(side.log)")
+        #expect(side.log.last?.hasPrefix("finished") == true && side.pool.streamCount == 0, "\(side.log)")
         side.receive(Make.headers(3, Make.get))
         #expect(side.log.contains("head 3 GET / a.example"))
     }
