@@ -3,7 +3,8 @@ import Glibc
 import HTTP
 import Primitives
 
-/// What nghttp2 calls: each finds its session from the context, hands over, and says in nghttp2's words what came of it.
+/// What nghttp2 calls: each finds its session from the context, hands over, and says in nghttp2's words what came of
+/// it.
 enum Callbacks {
     private static var fine: Int32 { 0 }
     private static var resetStream: Int32 { NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue }

@@ -95,6 +95,8 @@ public final class HTTP2Pool {
         nghttp2_option_set_max_continuations(options, limits.continuationFrames + 2)
         nghttp2_option_set_max_outbound_ack(options, limits.outboundFrames * 2)
         nghttp2_option_set_stream_reset_rate_limit(options, 1 << 40, 1 << 20)
+        // Heads that were taken in must be able to go out; names and values grow by a few bytes each.
+        nghttp2_option_set_max_send_header_block_length(options, 2 * limits.http.headBytes)
         // What a peer allows at least before its SETTINGS are known (RFC 9113 §6.5.2 recommends no less).
         if !isServer { nghttp2_option_set_peer_max_concurrent_streams(options, 100) }
         return options

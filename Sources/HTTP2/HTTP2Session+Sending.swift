@@ -124,8 +124,8 @@ extension HTTP2Session {
     ///
     /// - Parameter end: Whether the body ends with these bytes; it counts only if all of them are taken. May come with
     ///   no bytes.
-    /// - Returns: How many were taken. When fewer than all, `.writable` follows once there is room. Nil if the stream is
-    ///   gone, has ended or has no head yet, or when there is no memory: reset it.
+    /// - Returns: How many were taken. When fewer than all, `.writable` follows once there is room. Nil if the stream
+    ///   is gone, has ended or has no head yet, or when there is no memory: reset it.
     public func write(_ bytes: ByteView, end: Bool, on stream: HTTP2Stream, now: Instant) -> Int? {
         self.now = now
         guard let record = usable(stream), record.pointee.hasSubmittedHead, !record.pointee.writeEnded else {

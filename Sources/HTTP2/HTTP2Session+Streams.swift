@@ -152,6 +152,12 @@ extension HTTP2Session {
     /// Bytes of body that were delivered and not consumed: what the peer's window lacks.
     public func unconsumedBytes(of stream: HTTP2Stream) -> Int { record(stream)?.pointee.unconsumed ?? 0 }
 
+    /// Whether a client may open a WebSocket here: the server has said that it takes extended CONNECT (RFC 8441 §3).
+    public var peerAllowsWebSocket: Bool {
+        guard role == .client, let handle else { return false }
+        return nghttp2_session_get_remote_settings(handle, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
+    }
+
     /// How many more streams a client may open now; 0 for a server.
     public var roomForStreams: Int {
         guard role == .client, acceptsRequests, let handle, nghttp2_session_check_request_allowed(handle) != 0 else {

@@ -43,7 +43,8 @@ extension HTTP2Session {
                 resetForPeer(record, .cancel)
             } else {
                 // Not blocked by a window but by the socket: its own time limit is the driver's.
-                stallDeadline = min(stallDeadline, max(due, now.adding(milliseconds: limits.stallMilliseconds / 4 + 1)))
+                let again = due > now ? due : now.adding(milliseconds: limits.stallMilliseconds / 4 + 1)
+                stallDeadline = min(stallDeadline, again)
             }
         }
     }

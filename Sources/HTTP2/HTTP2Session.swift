@@ -4,9 +4,9 @@ import Primitives
 
 /// One HTTP/2 connection without its socket (RFC 9113): bytes in, events out; submissions in, bytes out.
 ///
-/// The driver calls `receive` with what it read, `transmit` when it can write and `timeout` at `deadline`, and takes all
-/// events with `nextEvent` after each of the three. Framing and HPACK are nghttp2's; limits, floods, the rules for heads
-/// and flow control tied to back-pressure are here. See Lifecycle.md.
+/// The driver calls `receive` with what it read, `transmit` when it can write and `timeout` at `deadline`, and takes
+/// all events with `nextEvent` after each of the three. Framing and HPACK are nghttp2's; limits, floods, the rules for
+/// heads and flow control tied to back-pressure are here. See Lifecycle.md.
 ///
 /// A class, one a connection, because nghttp2 keeps its address for callbacks. Owned by one worker's thread. No clock,
 /// no descriptor; memory per stream comes from the worker's `HTTP2Pool`.

@@ -1,7 +1,8 @@
 import HTTP
 import Primitives
 
-/// What a session knows of one stream beside nghttp2. Lives in the pool's slab at a stable address, which nghttp2 keeps.
+/// What a session knows of one stream beside nghttp2. Lives in the pool's slab at a stable address, which nghttp2
+/// keeps.
 struct StreamRecord: ~Copyable {
     /// Links of the lists a record can be in; an index of 0 generation ends a list.
     struct Link {
