@@ -57,7 +57,7 @@ import Testing
             each: { _ in Make.frame(9, 0, 1) },
             borne: 8, tooMany: 9),
         Flood(
-            name: "DATA of a refused stream", expected: .idleFrames,
+            name: "WINDOW_UPDATE of an ended stream", expected: .idleFrames,
             before: open + Make.reset(1)
                 + (1..<17).flatMap { Make.headers(stream($0), Make.post, end: false) + Make.reset(stream($0)) },
             each: { _ in Make.window(1, 1) }, borne: 9900, tooMany: 10_100),
