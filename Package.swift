@@ -31,11 +31,13 @@ let package = Package(
         // Level 0: the C side.
         .target(name: "CLinux"),
         .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+        .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
         // Level 1
         module("Primitives"),
         // Level 2: pure
         module("HTTP", imports: ["Primitives"]),
         module("HTTP1", imports: ["HTTP", "Primitives"], pages: ["Lifecycle.md"]),
+        module("HTTP2", imports: ["CNGHTTP2", "HTTP", "Primitives"], pages: ["Lifecycle.md"]),
         module("Routing", imports: ["Primitives"]),
         module("Balancing", imports: ["Primitives"]),
         module("Admission", imports: ["Balancing", "Primitives"], pages: ["Lifecycle.md"]),
@@ -74,6 +76,7 @@ let package = Package(
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
+        tests(of: "HTTP2", imports: ["HTTP", "Primitives"]),
         tests(of: "Routing", imports: ["Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
         tests(of: "Scaling", imports: ["Primitives"]),
