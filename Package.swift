@@ -30,12 +30,14 @@ let package = Package(
     targets: [
         // Level 0: the C side.
         .target(name: "CLinux"),
+        .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         // Level 1
         module("Primitives"),
         // Level 2: pure
         module("HTTP", imports: ["Primitives"]),
         module("HTTP1", imports: ["HTTP", "Primitives"], pages: ["Lifecycle.md"]),
+        module("TLS", imports: ["COpenSSL", "Primitives"], pages: ["Lifecycle.md"]),
         module("Routing", imports: ["Primitives"]),
         module("Balancing", imports: ["Primitives"]),
         module("Admission", imports: ["Balancing", "Primitives"], pages: ["Lifecycle.md"]),
@@ -72,6 +74,7 @@ let package = Package(
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
+        tests(of: "TLS", imports: ["COpenSSL", "Primitives"]),
         tests(of: "Routing", imports: ["Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
         tests(of: "Scaling", imports: ["Primitives"]),
