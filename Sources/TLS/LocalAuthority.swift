@@ -106,7 +106,7 @@ public final class LocalAuthority {
 
     /// The authority itself: its certificate is what clients must trust.
     public var pem: PEMPair {
-        PEMPair(certificate: PEM.text(certificate: certificate.pointer), key: PEM.text(key: key.pointer))
+        PEMPair(certificate: PEM.text(certificate), key: PEM.text(key))
     }
 
     /// When it ends, in seconds since 1970.
@@ -131,7 +131,7 @@ public final class LocalAuthority {
                 (NID_ext_key_usage, "serverAuth,clientAuth"), (NID_subject_key_identifier, "hash"),
                 (NID_authority_key_identifier, "keyid"), (NID_subject_alt_name, alternatives),
             ], days: days, now: now, issuer: self)
-        return PEMPair(certificate: PEM.text(certificate: signed.pointer), key: PEM.text(key: made.pointer))
+        return PEMPair(certificate: PEM.text(signed), key: PEM.text(made))
     }
 
     // MARK: Making

@@ -65,11 +65,13 @@ enum PEM {
     }
 
     /// The text of a certificate.
-    static func text(certificate: OpaquePointer) -> [UInt8] { written { PEM_write_bio_X509($0, certificate) } }
+    static func text(_ certificate: Certificate) -> [UInt8] {
+        withExtendedLifetime(certificate) { written { PEM_write_bio_X509($0, certificate.pointer) } }
+    }
 
     /// The text of a private key, not encrypted (PKCS #8).
-    static func text(key: OpaquePointer) -> [UInt8] {
-        written { PEM_write_bio_PKCS8PrivateKey($0, key, nil, nil, 0, nil, nil) }
+    static func text(_ key: PrivateKey) -> [UInt8] {
+        withExtendedLifetime(key) { written { PEM_write_bio_PKCS8PrivateKey($0, key.pointer, nil, nil, 0, nil, nil) } }
     }
 
     // Without this, OpenSSL would ask on the terminal.

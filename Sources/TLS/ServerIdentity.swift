@@ -3,8 +3,8 @@ import COpenSSL
 /// A certificate chain with its key, checked and ready to serve. Immutable; OpenSSL counts references atomically.
 final class ServerIdentity: @unchecked Sendable {
     // Safe to share: the three objects are only read after `init`, and OpenSSL locks what it caches in them.
-    private let leaf: OpaquePointer
-    private let key: OpaquePointer
+    private let leaf: Certificate
+    private let key: PrivateKey
     private let chain: OpaquePointer?
 
     /// The certificate file, as the source named it.
@@ -41,24 +41,18 @@ final class ServerIdentity: @unchecked Sendable {
             throw error
         }
         self.chain = chain
-        self.leaf = leaf.pointer
-        self.key = key.pointer
-        X509_up_ref(leaf.pointer)
-        EVP_PKEY_up_ref(key.pointer)
+        self.leaf = leaf
+        self.key = key
     }
 
-    deinit {
-        X509_free(leaf)
-        EVP_PKEY_free(key)
-        copenssl_chain_free(chain)
-    }
+    deinit { copenssl_chain_free(chain) }
 
     /// Gives it to one connection, beside those of other kinds.
-    func install(in ssl: OpaquePointer) -> Bool { SSL_use_cert_and_key(ssl, leaf, key, chain, 1) == 1 }
+    func install(in ssl: OpaquePointer) -> Bool { SSL_use_cert_and_key(ssl, leaf.pointer, key.pointer, chain, 1) == 1 }
 
     /// Gives it to all connections of a context.
     func install(inContext context: OpaquePointer) -> Bool {
-        SSL_CTX_use_cert_and_key(context, leaf, key, chain, 1) == 1
+        SSL_CTX_use_cert_and_key(context, leaf.pointer, key.pointer, chain, 1) == 1
     }
 
     /// A host name in lower case without the closing dot of a full name.

@@ -18,7 +18,7 @@ public struct TrustBundle: Equatable, Sendable {
     public init(pem: [UInt8], file: String, extent: Extent = .all) throws(CertificateProblem) {
         let certificates = try PEM.certificates(pem, file: file)
         let kept = extent == .first ? Array(certificates.prefix(1)) : certificates
-        pieces = kept.map { PEM.text(certificate: $0.pointer) }
+        pieces = kept.map { PEM.text($0) }
         count = kept.count
     }
 
@@ -36,7 +36,7 @@ public struct TrustBundle: Equatable, Sendable {
         for piece in pieces {
             // They were parsed before, so they parse now.
             guard let certificate = try? PEM.certificates(piece, file: setting).first,
-                X509_STORE_add_cert(store, certificate.pointer) == 1
+                withExtendedLifetime(certificate, { X509_STORE_add_cert(store, certificate.pointer) }) == 1
             else {
                 X509_STORE_free(store)
                 throw TLSSetupFailure(setting, OpenSSLError.takeText())
@@ -50,7 +50,7 @@ public struct TrustBundle: Equatable, Sendable {
     func nameAuthorities(in context: OpaquePointer) {
         for piece in pieces {
             guard let certificate = try? PEM.certificates(piece, file: "").first else { continue }
-            SSL_CTX_add_client_CA(context, certificate.pointer)
+            withExtendedLifetime(certificate) { _ = SSL_CTX_add_client_CA(context, certificate.pointer) }
         }
     }
 
