@@ -30,6 +30,7 @@ let package = Package(
     targets: [
         // Level 0: the C side.
         .target(name: "CLinux"),
+        .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
         // Level 1
@@ -38,6 +39,7 @@ let package = Package(
         module("HTTP", imports: ["Primitives"]),
         module("HTTP1", imports: ["HTTP", "Primitives"], pages: ["Lifecycle.md"]),
         module("HTTP2", imports: ["CNGHTTP2", "HTTP", "Primitives"], pages: ["Lifecycle.md"]),
+        module("TLS", imports: ["COpenSSL", "Primitives"], pages: ["Lifecycle.md"]),
         module("Routing", imports: ["Primitives"]),
         module("Balancing", imports: ["Primitives"]),
         module("Admission", imports: ["Balancing", "Primitives"], pages: ["Lifecycle.md"]),
@@ -77,6 +79,7 @@ let package = Package(
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
         tests(of: "HTTP2", imports: ["HTTP", "Primitives"]),
+        tests(of: "TLS", imports: ["COpenSSL", "Primitives"]),
         tests(of: "Routing", imports: ["Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
         tests(of: "Scaling", imports: ["Primitives"]),
