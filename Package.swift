@@ -41,12 +41,12 @@ let package = Package(
         module("HTTP2", imports: ["CNGHTTP2", "HTTP", "Primitives"], pages: ["Lifecycle.md"]),
         module("TLS", imports: ["COpenSSL", "Primitives"], pages: ["Lifecycle.md"]),
         module("Routing", imports: ["Primitives"]),
-        module("Balancing", imports: ["Primitives"]),
-        module("Admission", imports: ["Balancing", "Primitives"], pages: ["Lifecycle.md"]),
+        module("Balancing"),
+        module("Admission", imports: ["Balancing"], pages: ["Lifecycle.md"]),
         module("Scaling", imports: ["Primitives"]),
-        module("Telemetry", imports: ["HTTP", "Primitives"]),
+        module("Telemetry", imports: ["Primitives"]),
         // Level 3: pure
-        module("Knative", imports: ["CYAML", "Scaling", "Primitives"]),
+        module("Knative", imports: ["CYAML"]),
         // Level 3: edge
         module("EventLoop", imports: ["CLinux", "Primitives"]),
         // Level 4: edge
@@ -67,14 +67,14 @@ let package = Package(
             "Roles",
             imports: [
                 "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "Knative", "Scaling", "Balancing",
-                "Admission", "Telemetry", "Primitives", logging,
+                "Telemetry", "Primitives", logging,
             ]),
         // Level 7
         .executableTarget(
             name: "martlet", dependencies: ["Roles", "Knative", "EventLoop", "Telemetry", argumentParser, logging],
             swiftSettings: settings),
         // Tests only
-        module("Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
+        module("Simulation", imports: ["Admission", "Balancing", "Primitives"]),
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
