@@ -13,10 +13,11 @@ extension Worker {
     /// Starts the exchange of the head just parsed, which stands at the front of `bytes`.
     func beginExchange(_ connection: Downstream, _ bytes: ByteView) {
         connection.pointee.requestsBegun += 1
-        guard let route = snapshot.table.match(host: bytes[requestHead.host]) else {
+        let routes = snapshot  // one reference for three looks
+        guard let route = routes.table.match(host: bytes[requestHead.host]) else {
             return replyWithoutExchange(connection, .noRoute)
         }
-        let target = snapshot.targets[snapshot.table.pick(route)]
+        let target = routes.targets[routes.table.pick(route)]
         guard let token = exchanges.vacancy() else { return replyWithoutExchange(connection, .overloaded) }
         let exchange = exchanges.insert(
             Exchange(
@@ -33,7 +34,7 @@ extension Worker {
         if options.accessLog != .off { note(exchange, bytes) }
         count(arrivalAt: target)
         armDeadline(exchange)
-        admit(exchange, connection)
+        admit(exchange, connection, to: target)
     }
 
     private func count(arrivalAt target: RevisionTarget) {
@@ -47,11 +48,10 @@ extension Worker {
 
     // MARK: Admission
 
-    private func admit(_ exchange: ExchangePointer, _ connection: Downstream) {
-        let target = exchange.pointee.target
+    private func admit(_ exchange: ExchangePointer, _ connection: Downstream, to target: RevisionTarget) {
         let waiter = Waiter(worker: options.index, token: exchange.pointee.token.packed)
         let outcome = target.gate.admit(waiter, view: &target.cell(options.index).pointee.view, random: random.next())
-        settle(exchange, connection, outcome)
+        settle(exchange, connection, outcome, of: target)
     }
 
     /// Asks again for a request whose pod could not be reached; it keeps its age.
@@ -61,11 +61,13 @@ extension Worker {
         settle(
             exchange, connection,
             target.gate.readmit(
-                waiter, view: &target.cell(options.index).pointee.view, random: random.next(), avoiding: endpoint))
+                waiter, view: &target.cell(options.index).pointee.view, random: random.next(), avoiding: endpoint),
+            of: target)
     }
 
-    private func settle(_ exchange: ExchangePointer, _ connection: Downstream, _ outcome: AdmissionOutcome) {
-        let target = exchange.pointee.target
+    private func settle(
+        _ exchange: ExchangePointer, _ connection: Downstream, _ outcome: AdmissionOutcome, of target: RevisionTarget
+    ) {
         switch outcome {
         case .admitted(let endpoint):
             exchange.pointee.endpoint = endpoint
