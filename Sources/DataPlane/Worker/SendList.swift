@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 import HTTP
 import HTTP1
@@ -76,6 +77,11 @@ struct SendList: ~Copyable {
 
     /// The pieces, for the kernel.
     var pieces: UnsafeMutableBufferPointer<iovec> { UnsafeMutableBufferPointer(rebasing: vectors[..<count]) }
+
+    /// Offers the whole list to the kernel in one call, the plain one if there is only one piece.
+    func send(on socket: borrowing Socket) -> TransferResult {
+        count == 1 ? socket.send(piece(0)) : socket.send(pieces)
+    }
 
     /// Piece `index` as a view.
     func piece(_ index: Int) -> ByteView {

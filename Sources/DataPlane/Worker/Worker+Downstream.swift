@@ -163,10 +163,7 @@ extension Worker {
         guard output.bytes > 0 else { return true }
         var sent = 0
         if connection.pointee.outbound.count == 0 {
-            let result =
-                output.count == 1
-                ? connection.pointee.socket.send(output.piece(0)) : connection.pointee.socket.send(output.pieces)
-            switch result {
+            switch output.send(on: connection.pointee.socket) {
             case .bytes(let count): sent = count
             case .wouldBlock: break
             case .endOfStream, .failed: return false

@@ -192,10 +192,7 @@ extension Worker {
         guard output.bytes > 0 else { return true }
         var sent = 0
         if upstream.pointee.outbound.count == 0 {
-            let result =
-                output.count == 1
-                ? upstream.pointee.socket.send(output.piece(0)) : upstream.pointee.socket.send(output.pieces)
-            switch result {
+            switch output.send(on: upstream.pointee.socket) {
             case .bytes(let count): sent = count
             case .wouldBlock: break
             case .endOfStream, .failed:
