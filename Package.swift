@@ -52,7 +52,10 @@ let package = Package(
         // Level 4: edge
         module(
             "DataPlane",
-            imports: ["EventLoop", "HTTP", "HTTP1", "Routing", "Balancing", "Admission", "Telemetry", "Primitives"],
+            imports: [
+                "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing", "Admission", "Telemetry",
+                "Primitives",
+            ],
             pages: ["Lifecycle.md"]),
         // Level 5: edge
         module(
@@ -89,7 +92,8 @@ let package = Package(
         tests(
             of: "DataPlane",
             imports: [
-                "EventLoop", "HTTP", "HTTP1", "Routing", "Balancing", "Admission", "Telemetry", "Primitives",
+                "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing", "Admission", "Telemetry",
+                "Primitives",
             ]),
         tests(of: "LocalPlatform", imports: ["EventLoop", "Primitives"]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),

@@ -2,6 +2,7 @@ import Admission
 import Balancing
 import EventLoop
 import Primitives
+import TLS
 import Telemetry
 
 /// What the control thread tells a worker, through the worker's mailbox.
@@ -14,6 +15,8 @@ public enum WorkerCommand: Sendable {
     case refuse(Waiter)
     /// Send a `WorkerEvent.report`.
     case report
+    /// Serve these to TLS clients from the next handshake on; open connections keep what they have.
+    case certificates(CertificateSet)
     /// Say how much is under way, to whoever asks.
     case gauges(Mailbox<WorkerGauges>)
     /// Close unused connections to an endpoint that has been retired.

@@ -16,6 +16,17 @@ public struct RevisionTimeouts: Sendable, Equatable {
     public init() {}
 }
 
+/// What the pods of a revision are spoken to in.
+public enum UpstreamProtocol: Sendable, Equatable {
+    /// HTTP/1.1, whatever the client speaks: a container port without a name, or named `http1`.
+    case http1
+    /// HTTP/2 by prior knowledge, whatever the client speaks: a container port named `h2c`. Requests that ask for a
+    /// change of protocol (WebSocket) still go over HTTP/1.1.
+    case h2c
+    /// HTTP/2 for requests that came in HTTP/2, else HTTP/1.1: what Knative's queue-proxy does (spec/dataplane 1.6).
+    case asInbound
+}
+
 /// What one worker keeps for one revision.
 struct WorkerCell {
     var view = EndpointView()
@@ -40,6 +51,8 @@ public final class RevisionTarget: @unchecked Sendable {
     public let gate: RevisionGate
     /// Its time limits.
     public let timeouts: RevisionTimeouts
+    /// What its pods are spoken to in.
+    public let upstreamProtocol: UpstreamProtocol
 
     private let cells: UnsafeMutablePointer<WorkerCell>
     private let workerCount: Int
@@ -48,14 +61,15 @@ public final class RevisionTarget: @unchecked Sendable {
 
     /// A revision for `workerCount` workers.
     public init(
-        id: UInt64, name: String, namespace: String, gate: RevisionGate, timeouts: RevisionTimeouts, workerCount: Int,
-        now: Instant
+        id: UInt64, name: String, namespace: String, gate: RevisionGate, timeouts: RevisionTimeouts,
+        upstreamProtocol: UpstreamProtocol = .http1, workerCount: Int, now: Instant
     ) {
         self.id = id
         self.name = name
         self.namespace = namespace
         self.gate = gate
         self.timeouts = timeouts
+        self.upstreamProtocol = upstreamProtocol
         self.workerCount = workerCount
         cells = .allocate(capacity: workerCount)
         for index in 0..<workerCount { (cells + index).initialize(to: WorkerCell(stats: RequestStats(now: now))) }

@@ -9,48 +9,58 @@ import Routing
 public final class WorkerGroup {
     /// What workers tell the owner, who watches this mailbox.
     public let events: Mailbox<WorkerEvent>
-    /// The address they listen on, with the real port.
-    public let address: SocketAddress
+    /// The addresses they listen on, with the real ports, in the order of the options.
+    public let addresses: [SocketAddress]
     /// How many there are.
     public var count: Int { mailboxes.count }
 
     private let mailboxes: [Mailbox<WorkerCommand>]
-    private var descriptors: [Int32] = []
+    private let listeners: [ListenerOptions]
+    /// For each worker the descriptors of its listeners.
+    private var descriptors: [[Int32]] = []
     private var threads: [WorkerThread] = []
     private let options: WorkerOptions
     private let budget: ConnectionBudget
     private let log: LogSink?
 
-    /// Opens one listener a worker on `address`; port 0 picks a free one. `options.index` is set for each.
+    /// Opens the listeners, each once for every worker. `options.index` is set for each.
     ///
     /// - Throws: the failed call, for example "listen on 127.0.0.1:8080: Address already in use".
-    public init(address: SocketAddress, options: WorkerOptions, log: LogSink?) throws(SystemError) {
+    public init(
+        listeners: [ListenerOptions], options: WorkerOptions, log: LogSink?
+    ) throws(SystemError) {
         self.options = options
+        self.listeners = listeners
         self.log = log
         budget = ConnectionBudget(limit: options.limits.connections)
         events = try Mailbox()
         var boxes: [Mailbox<WorkerCommand>] = []
-        var bound = address
+        for _ in 0..<options.count { boxes.append(try Mailbox()) }
+        mailboxes = boxes
+        var bound = listeners.map(\.address)
         // With SO_REUSEPORT a second martlet on the same port would silently share its requests: ask for it alone
         // first.
-        if address.port != 0 { _ = try Listener(address, sharesPort: false) }
+        for address in bound where address.port != 0 { _ = try Listener(address, sharesPort: false) }
         for _ in 0..<options.count {
-            let listener = try Listener(bound, sharesPort: true)
-            bound = listener.address ?? bound
-            descriptors.append(listener.release())
-            boxes.append(try Mailbox())
+            var own: [Int32] = []
+            for index in bound.indices {
+                let listener = try Listener(bound[index], sharesPort: true)
+                bound[index] = listener.address ?? bound[index]
+                own.append(listener.release())
+            }
+            descriptors.append(own)
         }
-        self.address = bound
-        mailboxes = boxes
+        addresses = bound
     }
 
     /// Starts the threads. Connections made since `init` have waited in the kernel.
     public func start(_ snapshot: RoutingSnapshot) throws(SystemError) {
-        for (index, descriptor) in descriptors.enumerated() {
-            var own = options
-            own.index = index
+        for (index, own) in descriptors.enumerated() {
+            var settings = options
+            settings.index = index
             let start = WorkerStart(
-                options: own, descriptor: descriptor, snapshot: snapshot, mailboxes: mailboxes, events: events,
+                options: settings, listeners: Array(zip(own, listeners)), snapshot: snapshot, mailboxes: mailboxes,
+                events: events,
                 budget: budget, log: log)
             threads.append(try WorkerThread(name: "worker \(index)") { start.run() })
         }
@@ -78,7 +88,7 @@ public final class WorkerGroup {
 /// What a worker's thread begins with.
 private struct WorkerStart: Sendable {
     let options: WorkerOptions
-    let descriptor: Int32
+    let listeners: [(descriptor: Int32, options: ListenerOptions)]
     let snapshot: RoutingSnapshot
     let mailboxes: [Mailbox<WorkerCommand>]
     let events: Mailbox<WorkerEvent>
@@ -88,7 +98,8 @@ private struct WorkerStart: Sendable {
     func run() {
         do throws(SystemError) {
             let worker = try Worker(
-                options: options, listener: Listener(owning: descriptor), snapshot: snapshot, mailboxes: mailboxes,
+                options: options, listener: Listener(owning: listeners[0].descriptor), snapshot: snapshot,
+                mailboxes: mailboxes,
                 events: events, connectionBudget: budget, log: log)
             worker.run()
         } catch {

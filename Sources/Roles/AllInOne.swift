@@ -82,7 +82,7 @@ public final class AllInOne {
         worker.accessLog = options.accessLog
         worker.trustsForwarded = options.trustsForwarded
         worker.seed = UInt64.random(in: 0 ... .max)
-        workers = try WorkerGroup(address: options.http, options: worker, log: log)
+        workers = try WorkerGroup(listeners: [ListenerOptions(options.http)], options: worker, log: log)
         pods = LocalPods(platform: LocalPlatform(loop: loop, logger: logger))
         control = try ControlPlane(
             loop: loop, workers: workers, platform: pods, options: options.control, logger: logger)
@@ -119,12 +119,12 @@ public final class AllInOne {
     }
 
     private func announce() {
-        logger.info("listening", metadata: ["address": "\(workers.address)", "workers": "\(workers.count)"])
+        logger.info("listening", metadata: ["address": "\(workers.addresses[0])", "workers": "\(workers.count)"])
         for (service, hosts) in control.publicHosts {
             for host in hosts {
                 logger.info(
                     "serving",
-                    metadata: ["service": "\(service)", "url": "http://\(host.host):\(workers.address.port)/"])
+                    metadata: ["service": "\(service)", "url": "http://\(host.host):\(workers.addresses[0].port)/"])
             }
         }
     }

@@ -149,7 +149,7 @@ import Testing
     @Test func resetsAtOnce() throws {
         try withProxy { proxy in
             for round in 0..<300 {
-                let client = try Peer(port: proxy.group.address.port)
+                let client = try Peer(port: proxy.group.addresses[0].port)
                 try client.send(round % 3 == 0 ? "bad\r\n\r\n" : "GET / HTTP/1.1\r\nHost: other\r\n\r\n")
                 if round % 2 == 0 { sched_yield() }
                 client.reset()

@@ -201,7 +201,7 @@ import Testing
             try proxy.until("arrived") { $0.exchanges == 2 }
             proxy.group.post(.stopAccepting)
             _ = try proxy.gauges()
-            #expect(throws: PeerFailure.self) { _ = try Peer(port: proxy.group.address.port) }
+            #expect(throws: PeerFailure.self) { _ = try Peer(port: proxy.group.addresses[0].port) }
             var connections = [pod]
             for _ in 0..<2 {
                 let drained = proxy.drainedWorkers()

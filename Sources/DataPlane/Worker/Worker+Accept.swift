@@ -95,7 +95,7 @@ extension Worker {
             guard connection.pointee.inbound.count == 0, connection.pointee.outbound.count == 0 else { return false }
             let age = now.milliseconds(since: connection.pointee.acceptedAt)
             if connection.pointee.requestsBegun == 0, age < Self.firstRequestGraceMilliseconds { return false }
-            if case .bytes = connection.pointee.socket.peek() { return false }
+            if hasBytes(connection) { return false }
             close(connection)
             return true
         }

@@ -69,7 +69,7 @@ extension Worker {
     private func hasGone(_ connection: Downstream, _ exchange: ExchangePointer) -> Bool {
         if !exchange.pointee.requestIsComplete { return exchange.pointee.stage != .active }
         return connection.pointee.inbound.count <= exchange.pointee.consumed
-            && connection.pointee.socket.peek() == .endOfStream
+            && isAtEnd(connection)
     }
 
     // MARK: Heads
@@ -79,17 +79,12 @@ extension Worker {
         for _ in 0..<limits.readsPerWakeup {
             guard connection.pointee.isReadable else { break }
             guard provideHeadRoom(connection) else { return }
-            switch connection.pointee.socket.receive(into: connection.pointee.inbound.free) {
+            switch receive(connection, into: connection.pointee.inbound.free) {
             case .bytes(let count):
-                // A short read has drained the socket; the next edge tells of more. After a close, read on to the end.
-                if count < connection.pointee.inbound.room, !connection.pointee.peerHasClosed {
-                    connection.pointee.isReadable = false
-                }
                 connection.pointee.inbound.filled(count)
                 if parseHead(connection) { return }
-            case .wouldBlock: connection.pointee.isReadable = false
-            case .endOfStream: return close(connection)
-            case .failed: return close(connection)
+            case .wouldBlock: break
+            case .endOfStream, .failed: return close(connection)
             }
         }
         if connection.pointee.inbound.count == 0 { buffers.release(&connection.pointee.inbound) }
@@ -129,65 +124,6 @@ extension Worker {
             return true
         }
         beginExchange(connection, bytes)
-        return true
-    }
-
-    // MARK: Sending
-
-    /// Sends what waits. True if nothing waits any more and the connection is still there.
-    func flush(_ connection: Downstream) -> Bool {
-        while connection.pointee.outbound.count > 0 {
-            switch connection.pointee.socket.send(connection.pointee.outbound.bytes) {
-            case .bytes(let count):
-                connection.pointee.outbound.consume(count)
-                connection.pointee.lastProgress = now
-            case .wouldBlock:
-                connection.pointee.isWritable = false
-                return false
-            case .endOfStream, .failed:
-                downstreamBroke(connection)
-                return false
-            }
-        }
-        buffers.release(&connection.pointee.outbound)
-        if connection.pointee.closesAfterFlush {
-            beginLinger(connection)
-            return false
-        }
-        return true
-    }
-
-    /// Sends the output list to the client; what the kernel does not take is kept, and the upstream waits. False if the
-    /// connection broke.
-    func sendOutput(_ connection: Downstream) -> Bool {
-        guard output.bytes > 0 else { return true }
-        var sent = 0
-        if connection.pointee.outbound.count == 0 {
-            switch output.send(on: connection.pointee.socket) {
-            case .bytes(let count): sent = count
-            case .wouldBlock: break
-            case .endOfStream, .failed: return false
-            }
-            // Only an attempt that fell short brings a new edge.
-            if sent < output.bytes { connection.pointee.isWritable = false }
-            connection.pointee.lastProgress = now
-        }
-        if sent == output.bytes { return true }
-        guard park(in: &connection.pointee.outbound, from: sent) else { return false }
-        armStallTimer(connection)
-        return true
-    }
-
-    /// Keeps the output list from byte `sent` on in `buffer`. False if there is no memory for it.
-    func park(in buffer: inout Buffer, from sent: Int) -> Bool {
-        guard buffers.provide(buffer.count + output.bytes - sent, in: &buffer) else { return false }
-        var skip = sent
-        for index in 0..<output.count {
-            let piece = output.piece(index)
-            let skipped = min(skip, piece.count)
-            skip -= skipped
-            guard buffer.append(piece.dropping(first: skipped)) else { return false }
-        }
         return true
     }
 
@@ -287,10 +223,10 @@ extension Worker {
             connection.pointee.closesAfterFlush = true
             return
         }
-        if connection.pointee.peerHasClosed, connection.pointee.socket.peek() == .endOfStream {
+        if connection.pointee.peerHasClosed, isAtEnd(connection) {
             return close(connection)
         }
-        connection.pointee.socket.shutdownWrite()
+        shutdownWrite(connection)
         connection.pointee.phase = .lingering
         buffers.release(&connection.pointee.inbound)
         setDeadline(connection, now.adding(milliseconds: limits.lingerMilliseconds))

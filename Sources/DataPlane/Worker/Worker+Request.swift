@@ -91,7 +91,7 @@ extension Worker {
                 return false
             }
         }
-        guard let count = receive(connection, connection.pointee.inbound.free) else {
+        guard let count = readBody(connection, connection.pointee.inbound.free) else {
             return bodyReadEnded(connection, exchange)
         }
         connection.pointee.inbound.filled(count)
@@ -102,7 +102,7 @@ extension Worker {
     /// Everything read so far is forwarded: from here the body goes through the scratch memory, and the request
     /// cannot be sent again.
     private func readThrough(_ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream) -> Bool {
-        guard let count = receive(connection, readPlace) else { return bodyReadEnded(connection, exchange) }
+        guard let count = readBody(connection, readPlace) else { return bodyReadEnded(connection, exchange) }
         exchange.pointee.isReplayable = false
         buffers.release(&connection.pointee.inbound)
         exchange.pointee.consumed = 0
@@ -139,19 +139,9 @@ extension Worker {
     }
 
     /// Reads once; nil if there is nothing, then `bodyReadEnded` says what that means.
-    private func receive(_ connection: Downstream, _ place: UnsafeMutableRawBufferPointer) -> Int? {
-        switch connection.pointee.socket.receive(into: place) {
-        case .bytes(let count):
-            if count < place.count, !connection.pointee.peerHasClosed { connection.pointee.isReadable = false }
-            connection.pointee.lastProgress = now
-            return count
-        case .wouldBlock:
-            connection.pointee.isReadable = false
-            return nil
-        case .endOfStream, .failed:
-            connection.pointee.peerHasClosed = true
-            return nil
-        }
+    private func readBody(_ connection: Downstream, _ place: UnsafeMutableRawBufferPointer) -> Int? {
+        if case .bytes(let count) = receive(connection, into: place) { return count }
+        return nil
     }
 
     private func armStallTimerIfUnset(_ connection: Downstream) {
@@ -172,42 +162,21 @@ extension Worker {
             let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage == .active,
             let connection = downstreams[exchange.pointee.downstream]
         else { return }
-        while upstream.pointee.outbound.count > 0 {
-            guard upstream.pointee.isWritable else { return }
-            switch upstream.pointee.socket.send(upstream.pointee.outbound.bytes) {
-            case .bytes(let count):
-                upstream.pointee.outbound.consume(count)
-                upstream.pointee.bytesSent += UInt64(count)
-            case .wouldBlock: upstream.pointee.isWritable = false
-            case .endOfStream, .failed: return upstreamBroke(upstream)
-            }
+        switch flush(upstream) {
+        case .all: break
+        case .some: return
+        case .broken: return upstreamBroke(upstream)
         }
-        buffers.release(&upstream.pointee.outbound)
         if !exchange.pointee.requestIsComplete { pumpRequestBody(connection, exchange) }
     }
 
-    /// Sends the output list to the pod; what the kernel does not take is kept, and the client is not read until it has
-    /// left. False if the exchange has ended over it.
+    /// Sends the output list to the pod. False if the exchange has ended over it.
     func sendOutput(_ upstream: Upstream, _ exchange: ExchangePointer) -> Bool {
-        guard output.bytes > 0 else { return true }
-        var sent = 0
-        if upstream.pointee.outbound.count == 0 {
-            switch output.send(on: upstream.pointee.socket) {
-            case .bytes(let count): sent = count
-            case .wouldBlock: break
-            case .endOfStream, .failed:
-                upstreamBroke(upstream)
-                return false
-            }
-            // Only an attempt that fell short brings a new edge.
-            if sent < output.bytes { upstream.pointee.isWritable = false }
+        switch sendOutput(upstream) {
+        case .taken: return true
+        case .broken: upstreamBroke(upstream)
+        case .noMemory: fail(exchange, .overloaded)
         }
-        upstream.pointee.bytesSent += UInt64(sent)
-        if sent == output.bytes { return true }
-        guard park(in: &upstream.pointee.outbound, from: sent) else {
-            fail(exchange, .overloaded)
-            return false
-        }
-        return true
+        return false
     }
 }

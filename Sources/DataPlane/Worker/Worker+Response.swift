@@ -35,24 +35,19 @@ extension Worker {
         }
         let place =
             isBuffered ? upstream.pointee.inbound.free : readPlace
-        switch upstream.pointee.socket.receive(into: place) {
+        switch receive(upstream, into: place) {
         case .bytes(let count):
-            if count < place.count, !upstream.pointee.peerHasClosed { upstream.pointee.isReadable = false }
             if isBuffered {
                 upstream.pointee.inbound.filled(count)
                 return take(upstream.pointee.inbound.bytes, upstream, exchange, connection, isBuffered: true)
             }
             let bytes = ByteView(UnsafeRawBufferPointer(rebasing: place[..<count]))
             return take(bytes, upstream, exchange, connection, isBuffered: false)
-        case .wouldBlock:
-            upstream.pointee.isReadable = false
-            return false
+        case .wouldBlock: return false
         case .endOfStream:
-            upstream.pointee.peerHasClosed = true
             upstreamEnded(upstream, exchange, connection)
             return false
         case .failed:
-            upstream.pointee.isReadable = false
             upstreamBroke(upstream)
             return false
         }

@@ -68,16 +68,14 @@ extension Worker {
             guard connection.pointee.phase == .tunnel, upstream.pointee.phase == .tunnel,
                 connection.pointee.isReadable, upstream.pointee.outbound.count == 0, !connection.pointee.hasEnded
             else { return }
-            switch connection.pointee.socket.receive(into: readPlace) {
+            switch receive(connection, into: readPlace) {
             case .bytes(let count):
-                if count < readPlace.count, !connection.pointee.peerHasClosed { connection.pointee.isReadable = false }
                 exchange.pointee.bytesReceived += UInt64(count)
-                connection.pointee.lastProgress = now
                 sendTunnel(ByteView(UnsafeRawBufferPointer(rebasing: readPlace[..<count])), to: upstream, exchange)
-            case .wouldBlock: connection.pointee.isReadable = false
+            case .wouldBlock: break
             case .endOfStream:
                 connection.pointee.hasEnded = true
-                upstream.pointee.socket.shutdownWrite()
+                shutdownWrite(upstream)
                 armStallTimer(connection)
                 endTunnelIfDone(upstream, exchange, connection)
             case .failed: downstreamBroke(connection)
@@ -96,17 +94,16 @@ extension Worker {
             guard connection.pointee.phase == .tunnel, upstream.pointee.phase == .tunnel,
                 upstream.pointee.isReadable, connection.pointee.outbound.count == 0, !upstream.pointee.hasEnded
             else { return }
-            switch upstream.pointee.socket.receive(into: readPlace) {
+            switch receive(upstream, into: readPlace) {
             case .bytes(let count):
-                if count < readPlace.count, !upstream.pointee.peerHasClosed { upstream.pointee.isReadable = false }
                 noteTunnelByte(exchange, count)
                 output.clear()
                 output.append(ByteView(UnsafeRawBufferPointer(rebasing: readPlace[..<count])))
                 if !sendOutput(connection) { downstreamBroke(connection) }
-            case .wouldBlock: upstream.pointee.isReadable = false
+            case .wouldBlock: break
             case .endOfStream:
                 upstream.pointee.hasEnded = true
-                connection.pointee.socket.shutdownWrite()
+                shutdownWrite(connection)
                 armStallTimer(connection)
                 endTunnelIfDone(upstream, exchange, connection)
             case .failed: endTunnel(exchange, connection, flag: .upstreamConnectionTermination)
@@ -124,16 +121,10 @@ extension Worker {
     /// Sends what waits for the pod; then the client may be read again.
     private func flushTunnel(_ upstream: Upstream, _ connection: Downstream) {
         guard upstream.pointee.outbound.count > 0 else { return }
-        while upstream.pointee.outbound.count > 0, upstream.pointee.isWritable {
-            switch upstream.pointee.socket.send(upstream.pointee.outbound.bytes) {
-            case .bytes(let count): upstream.pointee.outbound.consume(count)
-            case .wouldBlock: upstream.pointee.isWritable = false
-            case .endOfStream, .failed: return tunnelBroke(upstream)
-            }
-        }
-        if upstream.pointee.outbound.count == 0 {
-            buffers.release(&upstream.pointee.outbound)
-            if connection.pointee.isReadable { queueTurn(connection) }
+        switch flush(upstream) {
+        case .all: if connection.pointee.isReadable { queueTurn(connection) }
+        case .some: break
+        case .broken: tunnelBroke(upstream)
         }
     }
 

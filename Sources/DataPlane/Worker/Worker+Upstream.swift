@@ -16,7 +16,7 @@ extension Worker {
             guard let upstream = upstreams[token], upstream.pointee.phase == .pooled else { continue }
             // Endpoint numbers are used again: the connection must be to this very endpoint.
             guard upstream.pointee.endpoint === endpoint, !upstream.pointee.peerHasClosed,
-                exchange.pointee.method.isIdempotent || upstream.pointee.socket.peek() == .wouldBlock
+                exchange.pointee.method.isIdempotent || isSilent(upstream)
             else {
                 close(upstream)
                 continue
@@ -147,7 +147,7 @@ extension Worker {
         // What was answered before the break is read first: a pod may refuse a body it does not want and close.
         if upstream.pointee.isReadable, !upstream.pointee.isBeingRead {
             upstream.pointee.outbound.consume(upstream.pointee.outbound.count)
-            if case .bytes = upstream.pointee.socket.peek() { return readResponse(upstream) }
+            if hasBytes(upstream) { return readResponse(upstream) }
         }
         let wasReused = upstream.pointee.requestsServed > 0
         // The handshake counts as one acknowledged byte.
@@ -180,9 +180,7 @@ extension Worker {
         upstream.pointee.requestsServed += 1
         upstream.pointee.exchange = .none
         // The last read may have ended just where the message did; what is behind it would answer the next request.
-        if isClean, upstream.pointee.isReadable, upstream.pointee.socket.peek() == .wouldBlock {
-            upstream.pointee.isReadable = false
-        }
+        if isClean, upstream.pointee.isReadable, isSilent(upstream) { upstream.pointee.isReadable = false }
         guard isClean, upstream.pointee.keepsAlive, !upstream.pointee.peerHasClosed, !upstream.pointee.isReadable,
             upstream.pointee.outbound.count == 0, upstream.pointee.endpoint.state != .retired,
             pool.push(

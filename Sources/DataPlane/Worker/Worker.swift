@@ -5,6 +5,7 @@ import Glibc
 import HTTP
 import HTTP1
 import Primitives
+import TLS
 import Telemetry
 
 /// What all workers share, fixed for life.
@@ -18,6 +19,10 @@ public struct WorkerOptions: Sendable {
     /// Whether X-Forwarded-* and Forwarded from clients are believed and added to, because another proxy stands in
     /// front. Default false: they are overwritten. X-Request-Id is kept either way: it steers nothing.
     public var trustsForwarded = false
+    /// What TLS listeners serve first; `WorkerCommand.certificates` replaces it. Nil: there are no TLS listeners.
+    public var certificates: CertificateSet?
+    /// Keys of session tickets, shared by all workers. Nil: sessions are not resumed.
+    public var tickets: TicketKeyRing?
     /// The form of the access log.
     public var accessLog = AccessLogFormat.off
     /// Seed of the random choices.
@@ -213,6 +218,7 @@ public final class Worker {
             case .refuse(let waiter): waiterRefused(SlabToken(packed: waiter.token))
             case .report: report()
             case .gauges(let asker): asker.post(gauges)
+            case .certificates: break
             case .forget(let endpoint):
                 for token in pool.takeAll(endpoint: endpoint.id) { closePooled(token) }
             case .drain: beginDrain()

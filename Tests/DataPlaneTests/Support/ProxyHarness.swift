@@ -56,7 +56,7 @@ final class ProxyHarness {
         options.trustsForwarded = setup.trustsForwarded
         options.accessLog = .envoy
         options.seed = 7
-        group = try WorkerGroup(address: .loopback(port: 0), options: options, log: log)
+        group = try WorkerGroup(listeners: [ListenerOptions(.loopback(port: 0))], options: options, log: log)
         let routes = [Route(host: Self.host, splits: [Split(target: 0, percent: 100)])]
         _ = gate.setEndpoints(endpoints)
         try group.start(RoutingSnapshot(generation: 1, table: RouteTable(routes: routes), targets: [target]))
@@ -64,7 +64,7 @@ final class ProxyHarness {
 
     /// A new client connection.
     func client(receiveBuffer: Int32? = nil) throws -> Peer {
-        let client = try Peer(port: group.address.port, receiveBuffer: receiveBuffer)
+        let client = try Peer(port: group.addresses[0].port, receiveBuffer: receiveBuffer)
         clients.append(client)
         return client
     }
