@@ -2,6 +2,7 @@ import EventLoop
 import Glibc
 import HTTP
 import HTTP1
+import HTTP2
 import Primitives
 import Telemetry
 
@@ -30,6 +31,7 @@ extension Worker {
         case .idle, .head: if !isBlocked { readHead(connection) }
         case .exchange: exchangeDownstreamReady(connection)
         case .tunnel: pumpTunnel(connection)
+        case .session: sessionReady(connection)
         case .lingering: linger(connection)
         case .closed: break
         }
@@ -37,6 +39,7 @@ extension Worker {
 
     /// The connection is broken: whatever was under way is cancelled.
     func downstreamBroke(_ connection: Downstream) {
+        if connection.pointee.session != nil { return endSession(connection) }
         if let exchange = exchanges[connection.pointee.exchange] { clientGone(exchange) }
         close(connection)
     }
@@ -46,11 +49,7 @@ extension Worker {
         if exchange.pointee.stage == .active {
             if !exchange.pointee.requestIsComplete { pumpRequestBody(connection, exchange) }
             // The client may be ready for more of the response.
-            if exchange.pointee.stage == .active, let upstream = upstreams[exchange.pointee.upstream],
-                upstream.pointee.isReadable, connection.pointee.outbound.count == 0
-            {
-                readResponse(upstream)
-            }
+            resumeResponse(exchange, connection)
         }
         guard connection.pointee.peerHasClosed, connection.pointee.phase == .exchange,
             exchange.pointee.stage != .ended
@@ -59,6 +58,14 @@ extension Worker {
             clientGone(exchange)
             close(connection)
         }
+    }
+
+    /// Goes on with the response where the client had to be waited for.
+    func resumeResponse(_ exchange: ExchangePointer, _ connection: Downstream) {
+        guard exchange.pointee.stage == .active else { return }
+        if exchange.pointee.upstreamStream != .none { return pumpStreamResponse(exchange, connection) }
+        guard let upstream = upstreams[exchange.pointee.upstream], upstream.pointee.isReadable else { return }
+        readResponse(upstream)
     }
 
     /// Whether the client, which sends no more, waits for no answer either.
@@ -116,6 +123,15 @@ extension Worker {
     private func parseHead(_ connection: Downstream) -> Bool {
         if connection.pointee.phase == .idle { headBegins(connection) }
         let bytes = connection.pointee.inbound.bytes
+        if connection.pointee.requestsBegun == 0, bytes.base[0] == UInt8(ascii: "P") {
+            switch HTTP2Preface.match(bytes) {
+            case .yes:
+                beginSession(connection)
+                return true
+            case .needMore: return false
+            case .no: break
+            }
+        }
         headOwner = .none
         do throws(ParseFailure) {
             guard try requestHead.parse(bytes, scanned: &connection.pointee.scanned) else { return false }
@@ -123,6 +139,7 @@ extension Worker {
             replyWithoutExchange(connection, .parseFailure(error))
             return true
         }
+        if asksForSession(connection, bytes), upgradeToSession(connection, bytes) { return true }
         beginExchange(connection, bytes)
         return true
     }
@@ -163,6 +180,7 @@ extension Worker {
             close(connection)
         case .head: replyWithoutExchange(connection, .headTimeout)
         case .exchange, .tunnel: stalled(connection)
+        case .session: sessionTimerFired(connection)
         case .lingering: close(connection)
         case .closed: break
         }
@@ -200,7 +218,7 @@ extension Worker {
         if connection.pointee.outbound.count > 0 { return true }
         guard let upstream = upstreams[exchange.pointee.upstream] else { return false }
         switch exchange.pointee.stage {
-        case .active: return !exchange.pointee.requestIsComplete && upstream.pointee.outbound.count == 0
+        case .active: return !exchange.pointee.requestIsComplete && requestRoom(exchange, upstream) > 0
         case .tunnel: return connection.pointee.hasEnded || upstream.pointee.hasEnded
         case .waiting, .connecting, .ended: return false
         }
@@ -252,6 +270,7 @@ extension Worker {
         if connection.pointee.timerInstant != .distantFuture { timers.cancel(connection.pointee.timer) }
         buffers.release(&connection.pointee.inbound)
         buffers.release(&connection.pointee.outbound)
+        connection.pointee.session = nil
         uncountAddress(connection.pointee.peer)
         connectionBudget.give()
         closedDownstreams.append(connection.pointee.token)

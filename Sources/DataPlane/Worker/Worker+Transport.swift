@@ -157,6 +157,25 @@ extension Worker {
     /// Says that we send no more; reading goes on.
     func shutdownWrite(_ upstream: Upstream) { upstream.pointee.socket.shutdownWrite() }
 
+    // MARK: Plain bytes
+
+    /// Sends `bytes` to the client; what the kernel does not take is kept. False if the connection broke.
+    func sendBytes(_ connection: Downstream, _ bytes: ByteView) -> Bool {
+        output.clear()
+        output.append(bytes)
+        return sendOutput(connection)
+    }
+
+    /// Sends `bytes` to the pod; what the kernel does not take is kept.
+    func sendBytes(_ upstream: Upstream, _ bytes: ByteView) -> SendOutcome {
+        output.clear()
+        output.append(bytes)
+        return sendOutput(upstream)
+    }
+
+    /// Whether the client's bytes are encrypted on the way.
+    func isEncrypted(_ connection: Downstream) -> Bool { false }
+
     // MARK: What waits
 
     /// Keeps the output list from byte `sent` on in `buffer`. False if there is no memory for it.
