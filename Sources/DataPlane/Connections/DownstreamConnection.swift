@@ -1,5 +1,6 @@
 import EventLoop
 import Primitives
+import TLS
 
 /// One client connection, HTTP/1.1: its socket, what is known of its readiness, and the bytes in between.
 ///
@@ -7,6 +8,8 @@ import Primitives
 /// `Exchange`.
 struct DownstreamConnection: ~Copyable {
     enum Phase: Equatable {
+        /// The TLS handshake is under way.
+        case handshake
         /// Between two requests; nothing has been read.
         case idle
         /// A head has begun.
@@ -26,6 +29,12 @@ struct DownstreamConnection: ~Copyable {
     let peer: SocketAddress
     let acceptedAt: Instant
     var phase = Phase.idle
+    /// TLS; nil on a plain connection.
+    var tls: Secure?
+    /// What ALPN settled; nil on a plain connection and for clients without ALPN.
+    var applicationProtocol: ApplicationProtocol?
+    /// Requests are answered with a redirect to `https` at this port; 0: they are served.
+    var redirectPort: UInt16 = 0
     /// Readiness as remembered from epoll's edges.
     var isReadable = false
     var isWritable = true
@@ -62,6 +71,11 @@ struct DownstreamConnection: ~Copyable {
         let count = withUnsafeMutableBytes(of: &peerText) { peer.writeHost(to: $0) }
         peerTextCount = count
     }
+
+    /// The scheme of what the client asks for.
+    var scheme: StaticString { tls == nil ? "http" : "https" }
+
+    deinit { tls?.destroy() }
 
     /// Appends the client's address, as X-Forwarded-For has it.
     func appendPeer(to writer: inout ByteWriter) {

@@ -41,10 +41,12 @@ extension Worker {
         connection.pointee.withPeerText { peer in
             output.writer.append("X-Forwarded-For: ")
             output.writer.append(peer)
-            output.writer.append("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
+            output.writer.append("\r\nX-Forwarded-Proto: ")
+            output.writer.append(connection.pointee.scheme)
+            output.writer.append("\r\nX-Forwarded-Host: ")
             output.writer.append(host)
             output.writer.append("\r\nForwarded: ")
-            Forwarded.write(for: peer, host: host, proto: ByteView("http"), to: &output.writer)
+            Forwarded.write(for: peer, host: host, proto: ByteView(connection.pointee.scheme), to: &output.writer)
             output.writer.append("\r\n")
         }
     }
@@ -63,7 +65,8 @@ extension Worker {
         }
         connection.pointee.appendPeer(to: &output.writer)
         output.writer.append("\r\n")
-        HeadWriter.writeField("X-Forwarded-Proto", proto.isEmpty ? ByteView("http") : proto, to: &output.writer)
+        HeadWriter.writeField(
+            "X-Forwarded-Proto", proto.isEmpty ? ByteView(connection.pointee.scheme) : proto, to: &output.writer)
         HeadWriter.writeField(
             "X-Forwarded-Host", host.isEmpty ? bytes[requestHead.authority] : host, to: &output.writer)
         output.writer.append("Forwarded: ")
