@@ -17,6 +17,7 @@ extension Worker {
         guard let route = routes.table.match(host: bytes[requestHead.host]) else {
             return replyWithoutExchange(connection, .noRoute)
         }
+        if connection.pointee.redirectPort != 0 { return redirect(connection, bytes) }
         let target = routes.targets[routes.table.pick(route)]
         guard let token = exchanges.vacancy() else { return replyWithoutExchange(connection, .overloaded) }
         let exchange = exchanges.insert(

@@ -109,10 +109,16 @@ extension Worker {
         record.status = UInt16(clamping: refusal.status)
         record.flags = ResponseFlags(refusal.flag)
         record.bytesSent = UInt64(refusal.text.utf8CodeUnitCount)
+        writeLog(record, connection, showsHead: refusal == .noRoute)
+    }
+
+    /// Writes the line of a request that never became an exchange; `showsHead`: of the head just parsed.
+    func writeLog(_ answer: AccessRecord, _ connection: Downstream, showsHead: Bool) {
+        var record = answer
         record.protocolName = ByteView("HTTP/1.1")
         record.startUnixNanoseconds = MonotonicClock.wallNanoseconds()
         let bytes = connection.pointee.inbound.bytes
-        if refusal == .noRoute {
+        if showsHead {
             record.method = bytes[requestHead.methodBytes]
             record.path = bytes[requestHead.target]
             record.host = bytes[requestHead.authority]
