@@ -28,6 +28,13 @@ public struct DataPlaneLimits: Sendable {
     public var connections = 50_000
     /// Client connections of one address, loopback excepted. Default 1,000. At the limit: the newest is closed.
     public var connectionsPerAddress = 1_000
+    /// A TLS handshake, from accept to its end, in milliseconds. Default 10,000. At the limit: close.
+    public var handshakeTimeoutMilliseconds: UInt64 = 10_000
+    /// TLS handshakes of clients under way. Default 1,000. At the limit: the newest connection is closed.
+    public var handshakes = 1_000
+    /// Steps of such handshakes in one wake-up, each up to 1 ms of processor time. Default 4. The others wait for the
+    /// next one, behind the connections that are open.
+    public var handshakesPerWakeup = 4
     /// Memory for bytes in flight. Default 64 MiB. At the limit: new requests get 503, transfers are cut.
     public var bufferedBytes = 64 << 20
     /// Bytes taken from one connection before others have their turn, in reads of 64 KiB. Default 16.

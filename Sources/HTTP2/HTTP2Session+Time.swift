@@ -57,8 +57,8 @@ extension HTTP2Session {
     }
 
     /// Starts a server's session on a connection whose HTTP/1.1 request asked for `Upgrade: h2c` (RFC 7540 §3.2), to
-    /// be called before anything else. The driver has sent 101. The request becomes stream 1: its `.head` and `.end` come
-    /// as those of any other; it must have no body.
+    /// be called before anything else. The driver has sent 101. The request becomes stream 1: its `.head` and `.end`
+    /// come as those of any other; it must have no body.
     ///
     /// - Parameters:
     ///   - settings: The value of `HTTP2-Settings`, base64url.

@@ -1,6 +1,7 @@
 import EventLoop
 import HTTP2
 import Primitives
+import TLS
 
 /// One client connection: its socket, what is known of its readiness, and the bytes in between.
 ///
@@ -8,6 +9,8 @@ import Primitives
 /// `Exchange`.
 struct DownstreamConnection: ~Copyable {
     enum Phase: Equatable {
+        /// The TLS handshake is under way.
+        case handshake
         /// Between two requests; nothing has been read.
         case idle
         /// A head has begun.
@@ -29,6 +32,12 @@ struct DownstreamConnection: ~Copyable {
     let peer: SocketAddress
     let acceptedAt: Instant
     var phase = Phase.idle
+    /// TLS; nil on a plain connection.
+    var tls: Secure?
+    /// What ALPN settled; nil on a plain connection and for clients without ALPN.
+    var applicationProtocol: ApplicationProtocol?
+    /// Requests are answered with a redirect to `https` at this port; 0: they are served.
+    var redirectPort: UInt16 = 0
     /// Readiness as remembered from epoll's edges.
     var isReadable = false
     var isWritable = true
@@ -69,6 +78,11 @@ struct DownstreamConnection: ~Copyable {
         let count = withUnsafeMutableBytes(of: &peerText) { peer.writeHost(to: $0) }
         peerTextCount = count
     }
+
+    /// The scheme of what the client asks for.
+    var scheme: StaticString { tls == nil ? "http" : "https" }
+
+    deinit { tls?.destroy() }
 
     /// Appends the client's address, as X-Forwarded-For has it.
     func appendPeer(to writer: inout ByteWriter) {

@@ -76,7 +76,7 @@ extension Worker {
 
     private func writeForwarding(_ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream) {
         guard !options.trustsForwarded else { return writeTrustedForwarding(parts, fields, connection) }
-        let scheme = scheme(of: connection)
+        let scheme = connection.pointee.scheme
         connection.pointee.withPeerText { peer in
             output.writer.append("X-Forwarded-For: ")
             output.writer.append(peer)
@@ -111,7 +111,7 @@ extension Worker {
         let list = isTrusted ? value(of: .xForwardedFor, parts, fields) : .empty
         let proto = isTrusted ? value(of: .xForwardedProto, parts, fields) : .empty
         let host = isTrusted ? value(of: .xForwardedHost, parts, fields) : .empty
-        let scheme = proto.isEmpty ? ByteView(scheme(of: connection)) : proto
+        let scheme = proto.isEmpty ? ByteView(connection.pointee.scheme) : proto
         switch field {
         case .xForwardedFor:
             if isTrusted { writeForwardedFor(parts, fields) }
@@ -142,9 +142,6 @@ extension Worker {
     private func value(of field: KnownField, _ parts: RequestParts, _ fields: borrowing FieldTable) -> ByteView {
         fields.firstIndex(of: field).map { fields.value($0, in: parts.bytes) } ?? .empty
     }
-
-    /// The scheme by which the client reached us.
-    func scheme(of connection: Downstream) -> StaticString { "http" }
 
     /// Writes a random (version 4) UUID, as Envoy makes it, into the output list's memory, and shows it there.
     func writeRequestID() -> ByteView {

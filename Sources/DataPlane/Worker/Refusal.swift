@@ -8,6 +8,8 @@ import Telemetry
 enum Refusal: Equatable {
     /// No rule has the request's host. The text lists nothing.
     case noRoute
+    /// A plain request came to a TLS port.
+    case plainHTTP
     /// The head is not one we can read for sure.
     case parseFailure(ParseFailure)
     /// The head did not come in time.
@@ -34,6 +36,7 @@ enum Refusal: Equatable {
     var status: Int {
         switch self {
         case .noRoute: 404
+        case .plainHTTP: 400
         case .parseFailure(let failure): failure.status
         case .headTimeout, .bodyTimeout: 408
         case .overloaded, .queueFull, .revisionGone, .connectFailed: 503
@@ -45,6 +48,7 @@ enum Refusal: Equatable {
     var text: StaticString {
         switch self {
         case .noRoute: "not found\n"
+        case .plainHTTP: "plain HTTP request sent to TLS port\n"
         case .parseFailure(let failure): failure.reason.text
         case .headTimeout: "request head timeout\n"
         case .bodyTimeout: "request body timeout\n"
@@ -62,7 +66,7 @@ enum Refusal: Equatable {
     var flag: ResponseFlag {
         switch self {
         case .noRoute: .noRoute
-        case .parseFailure: .downstreamProtocolError
+        case .parseFailure, .plainHTTP: .downstreamProtocolError
         case .headTimeout, .bodyTimeout: .downstreamProtocolError
         case .overloaded: .upstreamOverflow
         case .queueFull: .queueFull

@@ -28,6 +28,7 @@ extension Worker {
         // client may well send all before it reads anything.
         let isBlocked = connection.pointee.outbound.count > 0
         switch connection.pointee.phase {
+        case .handshake: if !isBlocked { handshakeReady(connection, isTurn: readiness.isEmpty) }
         case .idle, .head: if !isBlocked { readHead(connection) }
         case .exchange: exchangeDownstreamReady(connection)
         case .tunnel: pumpTunnel(connection)
@@ -51,8 +52,8 @@ extension Worker {
             // The client may be ready for more of the response.
             resumeResponse(exchange, connection)
         }
-        guard connection.pointee.peerHasClosed, connection.pointee.phase == .exchange,
-            exchange.pointee.stage != .ended
+        guard connection.pointee.peerHasClosed || mayHaveEnded(connection, exchange),
+            connection.pointee.phase == .exchange, exchange.pointee.stage != .ended
         else { return }
         if hasGone(connection, exchange) {
             clientGone(exchange)
@@ -178,6 +179,7 @@ extension Worker {
         case .idle:
             if connection.pointee.outbound.count > 0 { return stalled(connection) }
             close(connection)
+        case .handshake: handshakeFailed(connection)
         case .head: replyWithoutExchange(connection, .headTimeout)
         case .exchange, .tunnel: stalled(connection)
         case .session: sessionTimerFired(connection)
@@ -242,6 +244,7 @@ extension Worker {
             return
         }
         if connection.pointee.peerHasClosed, isAtEnd(connection) {
+            sayGoodbye(connection)
             return close(connection)
         }
         shutdownWrite(connection)
@@ -266,6 +269,7 @@ extension Worker {
     /// Closes the socket at the end of the wake-up and gives everything back.
     func close(_ connection: Downstream) {
         guard connection.pointee.phase != .closed else { return }
+        if connection.pointee.tls != nil { closeSecure(connection) }
         connection.pointee.phase = .closed
         if connection.pointee.timerInstant != .distantFuture { timers.cancel(connection.pointee.timer) }
         buffers.release(&connection.pointee.inbound)

@@ -16,6 +16,7 @@ extension Worker {
         connection.pointee.requestsBegun += 1
         let parts = RequestParts(requestHead, of: bytes)
         guard let target = route(parts) else { return replyWithoutExchange(connection, .noRoute) }
+        if connection.pointee.redirectPort != 0 { return redirect(connection, parts) }
         guard let exchange = open(connection, .none, parts, target) else {
             return replyWithoutExchange(connection, .overloaded)
         }

@@ -107,6 +107,12 @@ extension Worker {
         record.status = UInt16(clamping: refusal.status)
         record.flags = ResponseFlags(refusal.flag)
         record.bytesSent = UInt64(refusal.text.utf8CodeUnitCount)
+        writeLog(record, connection, parts)
+    }
+
+    /// Writes the line of a request that never became an exchange.
+    func writeLog(_ answer: AccessRecord, _ connection: Downstream, _ parts: RequestParts?) {
+        var record = answer
         record.protocolName = ByteView(
             connection.pointee.session == nil ? HTTPVersion.http11.name : HTTPVersion.http2.name)
         record.startUnixNanoseconds = MonotonicClock.wallNanoseconds()

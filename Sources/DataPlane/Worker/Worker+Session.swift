@@ -34,7 +34,7 @@ extension Worker {
     func asksForSession(_ connection: Downstream, _ bytes: ByteView) -> Bool {
         guard requestHead.fields.present.contains(.http2Settings), requestHead.fields.present.contains(.upgrade),
             !requestHead.fields.repeated.contains(.http2Settings), requestHead.version == .http11,
-            requestHead.framing == .none, connection.pointee.requestsBegun == 0, !isEncrypted(connection),
+            requestHead.framing == .none, connection.pointee.requestsBegun == 0, connection.pointee.tls == nil,
             connection.pointee.outbound.count == 0
         else { return false }
         guard let upgrade = requestHead.fields.firstIndex(of: .upgrade) else { return false }

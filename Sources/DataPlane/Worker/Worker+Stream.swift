@@ -13,6 +13,7 @@ extension Worker {
         connection.pointee.lastProgress = now
         let parts = RequestParts(head.pointee)
         guard let target = route(parts) else { return refuse(connection, session, stream, parts, .noRoute) }
+        if connection.pointee.redirectPort != 0 { return redirect(connection, session, stream, parts) }
         guard let exchange = open(connection, stream, parts, target) else {
             return refuse(connection, session, stream, parts, .overloaded)
         }

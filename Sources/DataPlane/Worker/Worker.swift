@@ -49,7 +49,12 @@ public final class Worker {
     var logLines: LogLines
     let connectionBudget: ConnectionBudget
     let poller: Poller
-    var listener: Listener?
+    /// In the order of the options; empty when accepting has ended.
+    var listeners: [WorkerListener]
+    /// TLS handshakes of clients under way, failed since the start, and steps made in this wake-up.
+    var handshakes = 0
+    var failedHandshakes = 0
+    var handshakeSteps = 0
     var timers: TimerWheel
     var buffers: BufferPool
     var downstreams: Slab<DownstreamConnection>
@@ -85,6 +90,8 @@ public final class Worker {
     /// Most bytes of one read. With our framing around them they fit 64 KiB, so no more waits for a slow peer.
     static let readBytes = 60 * 1024
 
+    /// Where TLS passes bytes on.
+    let cipherScratch = CipherScratch()
     /// Where sessions are read: apart from `scratch`, which serves what their events cause.
     let sessionPlace: UnsafeMutableRawBufferPointer
     /// Where sessions write.
@@ -102,9 +109,10 @@ public final class Worker {
     var listedTargets: [RevisionTarget] = []
     var addressCounts: [UInt64: Int] = [:]
 
-    /// A worker that takes connections from `listener` and routes by `snapshot`. Make it on its own thread.
+    /// A worker that takes connections from `listeners`, whose descriptors it owns from now on, and routes by
+    /// `snapshot`. Make it on its own thread.
     public init(
-        options: WorkerOptions, listener: consuming Listener, snapshot: RoutingSnapshot,
+        options: WorkerOptions, listeners: [(descriptor: Int32, options: ListenerOptions)], snapshot: RoutingSnapshot,
         mailboxes: [Mailbox<WorkerCommand>], events: Mailbox<WorkerEvent>, connectionBudget: ConnectionBudget,
         log: LogSink?
     ) throws(SystemError) {
@@ -135,20 +143,21 @@ public final class Worker {
         sessionPool = HTTP2Pool(
             limits: limits.http2Limits, streams: limits.streams, outboundBytes: limits.bufferedBytes,
             heads: limits.bufferedBytes / BufferPool.smallest)
-        self.listener = consume listener
+        var made: [WorkerListener] = []
+        for (descriptor, listener) in listeners {
+            made.append(try WorkerListener(owning: descriptor, listener, options))
+        }
+        self.listeners = made
         try register()
     }
 
     private func register() throws(SystemError) {
         var code = poller.watch(mailbox.fd, for: .readable, token: TaggedToken(.mailbox).packed)
         guard code == 0 else { throw SystemError(call: "epoll_ctl", code: code) }
-        code = watchListener()
-        guard code == 0 else { throw SystemError(call: "epoll_ctl", code: code) }
-    }
-
-    func watchListener() -> Int32 {
-        guard let fd = listener?.fd else { return 0 }
-        return poller.watch(fd, for: .readable, token: TaggedToken(.listener).packed)
+        for index in listeners.indices {
+            code = watchListener(index)
+            guard code == 0 else { throw SystemError(call: "epoll_ctl", code: code) }
+        }
     }
 
     deinit {
@@ -169,6 +178,7 @@ public final class Worker {
         let deadline = turns.isEmpty && touchedSessions.isEmpty ? timers.nextDeadline : now
         let count = poller.wait(until: deadline, now: now)
         now = MonotonicClock.now()
+        handshakeSteps = 0
         date.update(unixSeconds: MonotonicClock.wallNanoseconds() / 1_000_000_000)
         for index in 0..<count { dispatch(poller.token(index), poller.readiness(index)) }
         while let payload = timers.expire(now: now) { timerFired(TaggedToken(packed: payload)) }
@@ -184,7 +194,7 @@ public final class Worker {
         switch tagged.kind {
         case .downstream: downstreamReady(tagged.token, readiness)
         case .upstream: upstreamReady(tagged.token, readiness)
-        case .listener: acceptConnections()
+        case .listener: acceptConnections(Int(tagged.token.index))
         case .mailbox: takeCommands()
         case .exchange, .sweep, .resumeAccept, .wake, nil: assertionFailure("only timers carry these")
         }
@@ -242,7 +252,7 @@ public final class Worker {
             case .refuse(let waiter): waiterRefused(SlabToken(packed: waiter.token))
             case .report: report()
             case .gauges(let asker): asker.post(gauges)
-            case .certificates: break
+            case .certificates(let new): for listener in listeners { listener.tls?.certificates = new }
             case .forget(let endpoint):
                 for token in pool.takeAll(endpoint: endpoint.id) { closePooled(token) }
                 for token in pool.shared(endpoint: endpoint.id) { retireShared(token) }
@@ -285,7 +295,7 @@ public final class Worker {
         case .upstream: upstreamTimerFired(tagged.token)
         case .exchange: exchangeTimerFired(tagged.token)
         case .sweep: sweepPool()
-        case .resumeAccept: _ = watchListener()
+        case .resumeAccept: _ = watchListener(Int(tagged.token.index))
         case .wake: break
         case .listener, .mailbox, nil: assertionFailure("these have no timer")
         }
