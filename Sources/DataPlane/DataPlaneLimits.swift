@@ -1,4 +1,5 @@
 import HTTP
+import HTTP2
 
 /// Every limit of the data plane, with its default. Figures are a worker's own unless said otherwise.
 public struct DataPlaneLimits: Sendable {
@@ -27,12 +28,25 @@ public struct DataPlaneLimits: Sendable {
     public var connections = 50_000
     /// Client connections of one address, loopback excepted. Default 1,000. At the limit: the newest is closed.
     public var connectionsPerAddress = 1_000
+    /// A TLS handshake, from accept to its end, in milliseconds. Default 10,000. At the limit: close.
+    public var handshakeTimeoutMilliseconds: UInt64 = 10_000
+    /// TLS handshakes of clients under way. Default 1,000. At the limit: the newest connection is closed.
+    public var handshakes = 1_000
+    /// Steps of such handshakes in one wake-up, each up to 1 ms of processor time. Default 4. The others wait for the
+    /// next one, behind the connections that are open.
+    public var handshakesPerWakeup = 4
     /// Memory for bytes in flight. Default 64 MiB. At the limit: new requests get 503, transfers are cut.
     public var bufferedBytes = 64 << 20
     /// Bytes taken from one connection before others have their turn, in reads of 64 KiB. Default 16.
     public var readsPerWakeup = 16
     /// Connections taken from the listener in one wake-up. Default 64.
     public var acceptsPerWakeup = 64
+    /// Limits of HTTP/2 connections; sizes of heads and requests on a connection are those above and below.
+    public var http2 = HTTP2Limits()
+    /// Streams of HTTP/2, clients' and pods' together. Default 100,000. At the limit: REFUSED_STREAM, 503.
+    public var streams = 100_000
+    /// How much of the body of an HTTP/2 request is kept in case it must be sent again, in bytes. Default 16 KiB.
+    public var replayBytes = 16 << 10
     /// 1xx responses to one request. Default 16. At the limit: 502.
     public var interimResponses = 16
     /// How long a connection is read to its end after we have said the last word, in milliseconds. Default 2,000.
@@ -44,4 +58,14 @@ public struct DataPlaneLimits: Sendable {
 
     /// The defaults.
     public init() {}
+
+    /// The limits of sessions: what holds for both versions of HTTP is said once.
+    var http2Limits: HTTP2Limits {
+        var limits = http2
+        limits.http = http
+        limits.requestsPerConnection = requestsPerConnection
+        limits.stallMilliseconds = bodyIdleTimeoutMilliseconds
+        limits.headMilliseconds = headTimeoutMilliseconds
+        return limits
+    }
 }

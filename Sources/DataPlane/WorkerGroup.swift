@@ -98,9 +98,8 @@ private struct WorkerStart: Sendable {
     func run() {
         do throws(SystemError) {
             let worker = try Worker(
-                options: options, listener: Listener(owning: listeners[0].descriptor), snapshot: snapshot,
-                mailboxes: mailboxes,
-                events: events, connectionBudget: budget, log: log)
+                options: options, listeners: listeners, snapshot: snapshot, mailboxes: mailboxes, events: events,
+                connectionBudget: budget, log: log)
             worker.run()
         } catch {
             events.post(.failed(worker: options.index, error))

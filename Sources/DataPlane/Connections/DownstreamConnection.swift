@@ -1,12 +1,16 @@
 import EventLoop
+import HTTP2
 import Primitives
+import TLS
 
-/// One client connection, HTTP/1.1: its socket, what is known of its readiness, and the bytes in between.
+/// One client connection: its socket, what is known of its readiness, and the bytes in between.
 ///
 /// Lives in a worker's slab. The worker moves its bytes; rules about messages are in HTTP1, rules about requests in
 /// `Exchange`.
 struct DownstreamConnection: ~Copyable {
     enum Phase: Equatable {
+        /// The TLS handshake is under way.
+        case handshake
         /// Between two requests; nothing has been read.
         case idle
         /// A head has begun.
@@ -15,6 +19,8 @@ struct DownstreamConnection: ~Copyable {
         case exchange
         /// Bytes go both ways uninterpreted (RFC 9110 §7.8).
         case tunnel
+        /// HTTP/2: the bytes are the session's, and every request is a stream with an exchange of its own.
+        case session
         /// The last word is said; what still comes is thrown away, so that the client can read it.
         case lingering
         /// Closed; the place is freed at the end of the wake-up.
@@ -26,6 +32,12 @@ struct DownstreamConnection: ~Copyable {
     let peer: SocketAddress
     let acceptedAt: Instant
     var phase = Phase.idle
+    /// TLS; nil on a plain connection.
+    var tls: Secure?
+    /// What ALPN settled; nil on a plain connection and for clients without ALPN.
+    var applicationProtocol: ApplicationProtocol?
+    /// Requests are answered with a redirect to `https` at this port; 0: they are served.
+    var redirectPort: UInt16 = 0
     /// Readiness as remembered from epoll's edges.
     var isReadable = false
     var isWritable = true
@@ -38,6 +50,10 @@ struct DownstreamConnection: ~Copyable {
     /// How far the end of the head was searched.
     var scanned = 0
     var exchange = SlabToken.none
+    /// HTTP/2's part of the connection, in phase `session`.
+    var session: HTTP2Session?
+    /// Whether the worker will ask the session for bytes to transmit at the end of the wake-up.
+    var isTouched = false
     var requestsBegun = 0
     var closesAfterFlush = false
     var isQueuedForTurn = false
@@ -62,6 +78,11 @@ struct DownstreamConnection: ~Copyable {
         let count = withUnsafeMutableBytes(of: &peerText) { peer.writeHost(to: $0) }
         peerTextCount = count
     }
+
+    /// The scheme of what the client asks for.
+    var scheme: StaticString { tls == nil ? "http" : "https" }
+
+    deinit { tls?.destroy() }
 
     /// Appends the client's address, as X-Forwarded-For has it.
     func appendPeer(to writer: inout ByteWriter) {

@@ -8,6 +8,8 @@ import Telemetry
 enum Refusal: Equatable {
     /// No rule has the request's host. The text lists nothing.
     case noRoute
+    /// A plain request came to a TLS port.
+    case plainHTTP
     /// The head is not one we can read for sure.
     case parseFailure(ParseFailure)
     /// The head did not come in time.
@@ -34,6 +36,7 @@ enum Refusal: Equatable {
     var status: Int {
         switch self {
         case .noRoute: 404
+        case .plainHTTP: 400
         case .parseFailure(let failure): failure.status
         case .headTimeout, .bodyTimeout: 408
         case .overloaded, .queueFull, .revisionGone, .connectFailed: 503
@@ -45,6 +48,7 @@ enum Refusal: Equatable {
     var text: StaticString {
         switch self {
         case .noRoute: "not found\n"
+        case .plainHTTP: "plain HTTP request sent to TLS port\n"
         case .parseFailure(let failure): failure.reason.text
         case .headTimeout: "request head timeout\n"
         case .bodyTimeout: "request body timeout\n"
@@ -55,14 +59,14 @@ enum Refusal: Equatable {
         case .revisionGone: "the revision has no pod that can serve\n"
         case .connectFailed: "no pod of the revision accepts connections\n"
         case .upstreamReset: "the pod closed the connection without a response\n"
-        case .badResponse: "the pod's response is not valid HTTP/1.1\n"
+        case .badResponse: "the pod's response is not valid HTTP\n"
         }
     }
 
     var flag: ResponseFlag {
         switch self {
         case .noRoute: .noRoute
-        case .parseFailure: .downstreamProtocolError
+        case .parseFailure, .plainHTTP: .downstreamProtocolError
         case .headTimeout, .bodyTimeout: .downstreamProtocolError
         case .overloaded: .upstreamOverflow
         case .queueFull: .queueFull
@@ -72,6 +76,17 @@ enum Refusal: Equatable {
         case .connectFailed: .upstreamConnectionFailure
         case .upstreamReset: .upstreamConnectionTermination
         case .badResponse: .upstreamProtocolError
+        }
+    }
+
+    /// The status of gRPC for it, as Envoy maps HTTP's (gRPC, "HTTP to gRPC Status Code Mapping"): 2 UNKNOWN,
+    /// 12 UNIMPLEMENTED, 13 INTERNAL, 14 UNAVAILABLE.
+    var grpcStatus: Int {
+        switch status {
+        case 400: 13
+        case 404: 12
+        case 429, 502, 503, 504: 14
+        default: 2
         }
     }
 

@@ -7,20 +7,27 @@ extension Worker {
     /// A connection taken at the last moment may still send its first request for so long, in milliseconds.
     static let firstRequestGraceMilliseconds: UInt64 = 200
 
-    func acceptConnections() {
+    /// Watches the listener of this index, unless accepting has ended. Returns 0 or an error number.
+    func watchListener(_ index: Int) -> Int32 {
+        guard index < listeners.count else { return 0 }
+        let token = TaggedToken(.listener, SlabToken(index: UInt32(index), generation: 0))
+        return poller.watch(listeners[index].socket.fd, for: .readable, token: token.packed)
+    }
+
+    func acceptConnections(_ index: Int) {
+        guard index < listeners.count else { return }
+        let listener = listeners[index]
         for _ in 0..<limits.acceptsPerWakeup {
-            guard listener != nil else { return }
-            switch acceptNext() {
-            case .connection(let socket, let peer): admitConnection(socket, from: peer)
+            switch listener.socket.accept() {
+            case .connection(let socket, let peer): admitConnection(socket, from: peer, at: listener)
             case .nobody: return
-            case .failed(let code): return acceptFailed(code)
+            case .failed(let code): return acceptFailed(code, index)
             }
         }
     }
 
-    private func acceptNext() -> Listener.AcceptResult { listener?.accept() ?? .nobody }
-
-    private func admitConnection(_ socket: consuming Socket, from peer: SocketAddress) {
+    private func admitConnection(_ socket: consuming Socket, from peer: SocketAddress, at listener: WorkerListener) {
+        guard listener.tls == nil || handshakes < limits.handshakes else { return }
         guard connectionBudget.take() else { return }
         guard countAddress(peer) else { return connectionBudget.give() }
         guard let token = downstreams.vacancy(),
@@ -31,6 +38,8 @@ extension Worker {
         }
         let connection = downstreams.insert(
             DownstreamConnection(socket: socket, token: token, peer: peer, now: now), at: token)
+        connection.pointee.redirectPort = listener.redirectPort
+        if let context = listener.tls { return beginHandshake(connection, context) }
         setDeadline(connection, now.adding(milliseconds: limits.keepAliveIdleMilliseconds))
     }
 
@@ -51,29 +60,35 @@ extension Worker {
     }
 
     /// Descriptors or memory ran out: pause instead of spinning; connections wait in the kernel.
-    private func acceptFailed(_ code: Int32) {
-        if let fd = listener?.fd { poller.forget(fd) }
-        _ = timers.arm(now.adding(milliseconds: 100), payload: TaggedToken(.resumeAccept).packed)
+    private func acceptFailed(_ code: Int32, _ index: Int) {
+        poller.forget(listeners[index].socket.fd)
+        let token = TaggedToken(.resumeAccept, SlabToken(index: UInt32(index), generation: 0))
+        _ = timers.arm(now.adding(milliseconds: 100), payload: token.packed)
         if code == EMFILE || code == ENFILE { events.post(.descriptorsExhausted(worker: options.index)) }
     }
 
-    /// From now on every answer closes its connection.
+    /// From now on every answer closes its connection, and HTTP/2's peers are told to open no more streams.
     ///
     /// Unused connections stay until `stopAccepting`: the next request of a busy client may be on its way, and closing
     /// now would lose it. In the meantime it is answered, with `Connection: close`.
-    func beginDrain() { isDraining = true }
+    func beginDrain() {
+        isDraining = true
+        for token in downstreams.tokens() {
+            guard let connection = downstreams[token], let session = connection.pointee.session else { continue }
+            session.goAway(now: now)
+            touch(connection)
+        }
+    }
 
     /// Takes what the kernel has accepted already, then refuses.
     func stopAccepting() {
         isDraining = true
-        while listener != nil {
-            if case .connection(let socket, let peer) = acceptNext() {
-                admitConnection(socket, from: peer)
-            } else {
-                break
+        for listener in listeners {
+            while case .connection(let socket, let peer) = listener.socket.accept() {
+                admitConnection(socket, from: peer, at: listener)
             }
         }
-        listener = nil
+        listeners = []
         isClosingDown = true
         _ = timers.arm(now.adding(milliseconds: Self.firstRequestGraceMilliseconds), payload: TaggedToken(.wake).packed)
     }
@@ -89,8 +104,14 @@ extension Worker {
     private func isFinished(_ token: SlabToken) -> Bool {
         guard let connection = downstreams[token] else { return true }
         switch connection.pointee.phase {
-        case .head, .exchange, .tunnel: return false
+        case .head, .exchange, .tunnel, .session: return false
         case .lingering, .closed: return true
+        case .handshake:
+            if now.milliseconds(since: connection.pointee.acceptedAt) < Self.firstRequestGraceMilliseconds {
+                return false
+            }
+            close(connection)
+            return true
         case .idle:
             guard connection.pointee.inbound.count == 0, connection.pointee.outbound.count == 0 else { return false }
             let age = now.milliseconds(since: connection.pointee.acceptedAt)

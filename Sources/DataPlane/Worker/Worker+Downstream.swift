@@ -2,6 +2,7 @@ import EventLoop
 import Glibc
 import HTTP
 import HTTP1
+import HTTP2
 import Primitives
 import Telemetry
 
@@ -27,9 +28,11 @@ extension Worker {
         // client may well send all before it reads anything.
         let isBlocked = connection.pointee.outbound.count > 0
         switch connection.pointee.phase {
+        case .handshake: if !isBlocked { handshakeReady(connection, isTurn: readiness.isEmpty) }
         case .idle, .head: if !isBlocked { readHead(connection) }
         case .exchange: exchangeDownstreamReady(connection)
         case .tunnel: pumpTunnel(connection)
+        case .session: sessionReady(connection)
         case .lingering: linger(connection)
         case .closed: break
         }
@@ -37,6 +40,7 @@ extension Worker {
 
     /// The connection is broken: whatever was under way is cancelled.
     func downstreamBroke(_ connection: Downstream) {
+        if connection.pointee.session != nil { return endSession(connection) }
         if let exchange = exchanges[connection.pointee.exchange] { clientGone(exchange) }
         close(connection)
     }
@@ -46,19 +50,23 @@ extension Worker {
         if exchange.pointee.stage == .active {
             if !exchange.pointee.requestIsComplete { pumpRequestBody(connection, exchange) }
             // The client may be ready for more of the response.
-            if exchange.pointee.stage == .active, let upstream = upstreams[exchange.pointee.upstream],
-                upstream.pointee.isReadable, connection.pointee.outbound.count == 0
-            {
-                readResponse(upstream)
-            }
+            resumeResponse(exchange, connection)
         }
-        guard connection.pointee.peerHasClosed, connection.pointee.phase == .exchange,
-            exchange.pointee.stage != .ended
+        guard connection.pointee.peerHasClosed || mayHaveEnded(connection, exchange),
+            connection.pointee.phase == .exchange, exchange.pointee.stage != .ended
         else { return }
         if hasGone(connection, exchange) {
             clientGone(exchange)
             close(connection)
         }
+    }
+
+    /// Goes on with the response where the client had to be waited for.
+    func resumeResponse(_ exchange: ExchangePointer, _ connection: Downstream) {
+        guard exchange.pointee.stage == .active else { return }
+        if exchange.pointee.upstreamStream != .none { return pumpStreamResponse(exchange, connection) }
+        guard let upstream = upstreams[exchange.pointee.upstream], upstream.pointee.isReadable else { return }
+        readResponse(upstream)
     }
 
     /// Whether the client, which sends no more, waits for no answer either.
@@ -116,6 +124,15 @@ extension Worker {
     private func parseHead(_ connection: Downstream) -> Bool {
         if connection.pointee.phase == .idle { headBegins(connection) }
         let bytes = connection.pointee.inbound.bytes
+        if connection.pointee.requestsBegun == 0, bytes.base[0] == UInt8(ascii: "P") {
+            switch HTTP2Preface.match(bytes) {
+            case .yes:
+                beginSession(connection)
+                return true
+            case .needMore: return false
+            case .no: break
+            }
+        }
         headOwner = .none
         do throws(ParseFailure) {
             guard try requestHead.parse(bytes, scanned: &connection.pointee.scanned) else { return false }
@@ -123,6 +140,7 @@ extension Worker {
             replyWithoutExchange(connection, .parseFailure(error))
             return true
         }
+        if asksForSession(connection, bytes), upgradeToSession(connection, bytes) { return true }
         beginExchange(connection, bytes)
         return true
     }
@@ -161,8 +179,10 @@ extension Worker {
         case .idle:
             if connection.pointee.outbound.count > 0 { return stalled(connection) }
             close(connection)
+        case .handshake: handshakeFailed(connection)
         case .head: replyWithoutExchange(connection, .headTimeout)
         case .exchange, .tunnel: stalled(connection)
+        case .session: sessionTimerFired(connection)
         case .lingering: close(connection)
         case .closed: break
         }
@@ -200,7 +220,7 @@ extension Worker {
         if connection.pointee.outbound.count > 0 { return true }
         guard let upstream = upstreams[exchange.pointee.upstream] else { return false }
         switch exchange.pointee.stage {
-        case .active: return !exchange.pointee.requestIsComplete && upstream.pointee.outbound.count == 0
+        case .active: return !exchange.pointee.requestIsComplete && requestRoom(exchange, upstream) > 0
         case .tunnel: return connection.pointee.hasEnded || upstream.pointee.hasEnded
         case .waiting, .connecting, .ended: return false
         }
@@ -224,6 +244,7 @@ extension Worker {
             return
         }
         if connection.pointee.peerHasClosed, isAtEnd(connection) {
+            sayGoodbye(connection)
             return close(connection)
         }
         shutdownWrite(connection)
@@ -248,10 +269,12 @@ extension Worker {
     /// Closes the socket at the end of the wake-up and gives everything back.
     func close(_ connection: Downstream) {
         guard connection.pointee.phase != .closed else { return }
+        if connection.pointee.tls != nil { closeSecure(connection) }
         connection.pointee.phase = .closed
         if connection.pointee.timerInstant != .distantFuture { timers.cancel(connection.pointee.timer) }
         buffers.release(&connection.pointee.inbound)
         buffers.release(&connection.pointee.outbound)
+        connection.pointee.session = nil
         uncountAddress(connection.pointee.peer)
         connectionBudget.give()
         closedDownstreams.append(connection.pointee.token)

@@ -9,6 +9,7 @@ extension Worker {
     /// Reads from the client. `isReadable` afterwards says whether another call may find more.
     @inline(__always)
     func receive(_ connection: Downstream, into place: UnsafeMutableRawBufferPointer) -> TransferResult {
+        if let tls = connection.pointee.tls { return receive(connection, through: tls, into: place) }
         let result = connection.pointee.socket.receive(into: place)
         switch result {
         case .bytes(let count):
@@ -35,11 +36,15 @@ extension Worker {
     }
 
     /// Whether the client has ended its side and everything before the end was read.
-    func isAtEnd(_ connection: Downstream) -> Bool { connection.pointee.socket.peek() == .endOfStream }
+    func isAtEnd(_ connection: Downstream) -> Bool {
+        if connection.pointee.tls != nil { return isAtEndSecurely(connection) }
+        return connection.pointee.socket.peek() == .endOfStream
+    }
 
     /// Whether bytes of the client wait to be read.
     func hasBytes(_ connection: Downstream) -> Bool {
-        if case .bytes = connection.pointee.socket.peek() { true } else { false }
+        if connection.pointee.tls != nil { return hasBytesSecurely(connection) }
+        return if case .bytes = connection.pointee.socket.peek() { true } else { false }
     }
 
     /// Whether bytes of the pod wait to be read.
@@ -56,6 +61,7 @@ extension Worker {
     /// connection broke.
     func sendOutput(_ connection: Downstream) -> Bool {
         guard output.bytes > 0 else { return true }
+        if let tls = connection.pointee.tls { return sendOutput(connection, through: tls) }
         var sent = 0
         if connection.pointee.outbound.count == 0 {
             switch output.send(on: connection.pointee.socket) {
@@ -97,7 +103,37 @@ extension Worker {
     }
 
     /// Says that we send no more; reading goes on.
-    func shutdownWrite(_ connection: Downstream) { connection.pointee.socket.shutdownWrite() }
+    func shutdownWrite(_ connection: Downstream) {
+        sayGoodbye(connection)
+        // A goodbye that waits is said before the end that `close` brings.
+        if connection.pointee.outbound.count == 0 { connection.pointee.socket.shutdownWrite() }
+    }
+
+    /// Sends bytes of HTTP to the client that stand in no output list; what the kernel does not take is kept. False if
+    /// the connection broke.
+    func sendBytes(_ connection: Downstream, _ bytes: ByteView) -> Bool {
+        guard !bytes.isEmpty else { return true }
+        if let tls = connection.pointee.tls { return sendBytes(connection, through: tls, bytes) }
+        guard sendWire(connection, bytes) else { return false }
+        if connection.pointee.outbound.count > 0 { armStallTimer(connection) }
+        return true
+    }
+
+    /// Sends bytes as they shall stand on the wire; what the kernel does not take is kept. False if it broke.
+    func sendWire(_ connection: Downstream, _ bytes: ByteView) -> Bool {
+        var rest = bytes
+        if connection.pointee.outbound.count == 0 {
+            switch connection.pointee.socket.send(bytes) {
+            case .bytes(let count): rest = bytes.dropping(first: count)
+            case .wouldBlock: break
+            case .endOfStream, .failed: return false
+            }
+            // Only an attempt that fell short brings a new edge.
+            if !rest.isEmpty { connection.pointee.isWritable = false }
+            connection.pointee.lastProgress = now
+        }
+        return keep(rest, in: &connection.pointee.outbound)
+    }
 
     // MARK: Out, to the pod
 
@@ -157,7 +193,20 @@ extension Worker {
     /// Says that we send no more; reading goes on.
     func shutdownWrite(_ upstream: Upstream) { upstream.pointee.socket.shutdownWrite() }
 
+    /// Sends bytes of HTTP to the pod that stand in no output list; what the kernel does not take is kept.
+    func sendBytes(_ upstream: Upstream, _ bytes: ByteView) -> SendOutcome {
+        output.clear()
+        output.append(bytes)
+        return sendOutput(upstream)
+    }
+
     // MARK: What waits
+
+    /// Keeps `bytes` behind what waits in `buffer`. False if there is no memory for it.
+    func keep(_ bytes: ByteView, in buffer: inout Buffer) -> Bool {
+        guard !bytes.isEmpty else { return true }
+        return buffers.provide(buffer.count + bytes.count, in: &buffer) && buffer.append(bytes)
+    }
 
     /// Keeps the output list from byte `sent` on in `buffer`. False if there is no memory for it.
     func park(in buffer: inout Buffer, from sent: Int) -> Bool {

@@ -12,6 +12,7 @@ extension Worker {
 
     /// Sends the request of `exchange`, which has a slot of `endpoint`, on the warmest unused connection or a new one.
     func dispatch(_ exchange: ExchangePointer, _ connection: Downstream, to endpoint: Endpoint) {
+        if usesStream(exchange) { return dispatchStream(exchange, connection, to: endpoint) }
         while let token = pool.pop(endpoint: endpoint.id) {
             guard let upstream = upstreams[token], upstream.pointee.phase == .pooled else { continue }
             // Endpoint numbers are used again: the connection must be to this very endpoint.
@@ -25,7 +26,16 @@ extension Worker {
             attach(upstream, exchange)
             return sendRequest(exchange, connection, upstream)
         }
-        connect(exchange, connection, to: endpoint)
+        connect(exchange, connection, to: endpoint, isShared: false)
+    }
+
+    /// Whether the request goes to its pod in HTTP/2. A change of protocol is HTTP/1.1's.
+    private func usesStream(_ exchange: ExchangePointer) -> Bool {
+        switch exchange.pointee.target.upstreamProtocol {
+        case .http1: false
+        case .h2c: !exchange.pointee.wantsUpgrade
+        case .asInbound: exchange.pointee.isStream && !exchange.pointee.wantsUpgrade
+        }
     }
 
     private func attach(_ upstream: Upstream, _ exchange: ExchangePointer) {
@@ -34,7 +44,7 @@ extension Worker {
         exchange.pointee.upstream = upstream.pointee.token
     }
 
-    private func connect(_ exchange: ExchangePointer, _ connection: Downstream, to endpoint: Endpoint) {
+    func connect(_ exchange: ExchangePointer, _ connection: Downstream, to endpoint: Endpoint, isShared: Bool) {
         exchange.pointee.stage = .connecting
         exchange.pointee.connectAttempts += 1
         guard let token = upstreams.vacancy() else { return fail(exchange, .overloaded) }
@@ -44,28 +54,33 @@ extension Worker {
         case .failed(let code): return connectFailed(exchange, connection, endpoint, code)
         case .connected(let socket):
             upstream = upstreams.insert(
-                UpstreamConnection(socket: socket, token: token, endpoint: endpoint, isConnected: true, now: now),
+                UpstreamConnection(
+                    socket: socket, token: token, endpoint: endpoint, isShared: isShared, isConnected: true, now: now),
                 at: token)
         case .pending(let socket):
             upstream = upstreams.insert(
-                UpstreamConnection(socket: socket, token: token, endpoint: endpoint, isConnected: false, now: now),
+                UpstreamConnection(
+                    socket: socket, token: token, endpoint: endpoint, isShared: isShared, isConnected: false, now: now),
                 at: token)
         }
-        attach(upstream, exchange)
+        if isShared { wait(for: upstream, exchange) } else { attach(upstream, exchange) }
         guard poller.register(upstream.pointee.socket.fd, token: TaggedToken(.upstream, token).packed) == 0 else {
-            return fail(exchange, .overloaded)
+            fail(exchange, .overloaded)
+            return close(upstream)
         }
         if upstream.pointee.phase == .connecting {
             upstream.pointee.timer = timers.arm(
                 now.adding(milliseconds: limits.upstreamConnectMilliseconds),
                 payload: TaggedToken(.upstream, token).packed)
+        } else if isShared {
+            openSharing(upstream)
         } else {
             sendRequest(exchange, connection, upstream)
         }
     }
 
     /// Nothing was sent, so the request may go elsewhere; the pod is looked at by the control thread.
-    private func connectFailed(
+    func connectFailed(
         _ exchange: ExchangePointer, _ connection: Downstream, _ endpoint: Endpoint, _ code: Int32
     ) {
         let isOurFault = [EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL].contains(code)
@@ -80,14 +95,19 @@ extension Worker {
         readmit(exchange, connection, avoiding: endpoint)
     }
 
-    func connectTimedOut(_ token: SlabToken) {
-        guard let upstream = upstreams[token], upstream.pointee.phase == .connecting else { return }
-        connectionAttemptFailed(upstream, ETIMEDOUT)
+    func upstreamTimerFired(_ token: SlabToken) {
+        guard let upstream = upstreams[token] else { return }
+        switch upstream.pointee.phase {
+        case .connecting: connectionAttemptFailed(upstream, ETIMEDOUT)
+        case .shared: sharedTimerFired(upstream)
+        case .awaitingHead, .body, .tunnel, .pooled, .closed: break
+        }
     }
 
     private func connectionAttemptFailed(_ upstream: Upstream, _ code: Int32) {
         let endpoint = upstream.pointee.endpoint
         let token = upstream.pointee.exchange
+        if upstream.pointee.isShared { return sharedAttemptFailed(upstream, code) }
         close(upstream)
         guard let exchange = exchanges[token], exchange.pointee.stage == .connecting,
             let connection = downstreams[exchange.pointee.downstream]
@@ -117,6 +137,7 @@ extension Worker {
             if readiness.contains(.error) { tunnelBroke(upstream) }
             pumpTunnel(upstream)
         case .pooled: if upstream.pointee.isReadable { close(upstream) }
+        case .shared: sharedReady(upstream)
         case .closed: break
         }
     }
@@ -126,6 +147,7 @@ extension Worker {
         guard code == 0 else { return connectionAttemptFailed(upstream, code) }
         guard upstream.pointee.isWritable else { return }
         timers.cancel(upstream.pointee.timer)
+        if upstream.pointee.isShared { return openSharing(upstream) }
         upstream.pointee.phase = .awaitingHead
         guard let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage == .connecting,
             let connection = downstreams[exchange.pointee.downstream]
@@ -160,18 +182,15 @@ extension Worker {
         close(upstream)
         exchange.pointee.upstream = .none
         exchange.pointee.hasRetried = true
-        exchange.pointee.consumed = exchange.pointee.headLength
-        exchange.pointee.decoder = BodyDecoder(exchange.pointee.framing, limits: limits.http)
-        exchange.pointee.requestIsComplete =
-            exchange.pointee.framing == .none || exchange.pointee.framing == .length(0)
-        exchange.pointee.bytesReceived = 0
-        connect(exchange, connection, to: endpoint)
+        exchange.pointee.rewind(limits: limits.http)
+        connect(exchange, connection, to: endpoint, isShared: false)
     }
 
     /// Drops the pod's connection of an exchange that will not finish.
     func abortUpstream(_ exchange: ExchangePointer) {
         guard let upstream = upstreams[exchange.pointee.upstream] else { return }
         exchange.pointee.upstream = .none
+        guard !upstream.pointee.isShared else { return leave(upstream, exchange) }
         close(upstream)
     }
 
@@ -200,8 +219,9 @@ extension Worker {
     /// Every few seconds: closes connections that have waited too long.
     func sweepPool() {
         sweepIsArmed = false
-        guard pool.count > 0 else { return }
+        guard pool.count + pool.sharedCount > 0 else { return }
         armSweep()
+        sweepShared()
         pool.sweep { token in
             guard let upstream = upstreams[token], upstream.pointee.phase == .pooled else { return false }
             guard now.milliseconds(since: upstream.pointee.idleSince) >= limits.upstreamIdleMilliseconds else {
@@ -215,7 +235,10 @@ extension Worker {
     /// Closes the socket at the end of the wake-up and gives everything back.
     func close(_ upstream: Upstream) {
         guard upstream.pointee.phase != .closed else { return }
-        if upstream.pointee.phase == .connecting { timers.cancel(upstream.pointee.timer) }
+        if upstream.pointee.phase == .connecting || upstream.pointee.timerInstant != .distantFuture {
+            timers.cancel(upstream.pointee.timer)
+        }
+        if upstream.pointee.isShared { stopSharing(upstream) }
         upstream.pointee.phase = .closed
         buffers.release(&upstream.pointee.inbound)
         buffers.release(&upstream.pointee.outbound)

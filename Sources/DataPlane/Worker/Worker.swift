@@ -4,6 +4,7 @@ import EventLoop
 import Glibc
 import HTTP
 import HTTP1
+import HTTP2
 import Primitives
 import TLS
 import Telemetry
@@ -48,7 +49,12 @@ public final class Worker {
     var logLines: LogLines
     let connectionBudget: ConnectionBudget
     let poller: Poller
-    var listener: Listener?
+    /// In the order of the options; empty when accepting has ended.
+    var listeners: [WorkerListener]
+    /// TLS handshakes of clients under way, failed since the start, and steps made in this wake-up.
+    var handshakes = 0
+    var failedHandshakes = 0
+    var handshakeSteps = 0
     var timers: TimerWheel
     var buffers: BufferPool
     var downstreams: Slab<DownstreamConnection>
@@ -72,6 +78,10 @@ public final class Worker {
     var responseHead: ResponseHead
     var trailers: FieldTable
     var output = SendList()
+    /// The head that is being submitted to a session.
+    var streamFields: HTTP2Fields
+    /// What the sessions of this worker share.
+    let sessionPool: HTTP2Pool
     /// Where bodies and response heads are read. The headroom lets a rewritten head be put right before the body.
     let scratch: UnsafeMutableRawBufferPointer
     static let headroom = 4096
@@ -80,7 +90,17 @@ public final class Worker {
     /// Most bytes of one read. With our framing around them they fit 64 KiB, so no more waits for a slow peer.
     static let readBytes = 60 * 1024
 
+    /// Where TLS passes bytes on.
+    let cipherScratch = CipherScratch()
+    /// Where sessions are read: apart from `scratch`, which serves what their events cause.
+    let sessionPlace: UnsafeMutableRawBufferPointer
+    /// Where sessions write.
+    let transmitPlace: UnsafeMutableRawBufferPointer
+    static let sessionBytes = 64 * 1024
+
     // Work left for the end of the event or the wake-up.
+    /// Connections whose session may have something to transmit.
+    var touchedSessions: [TaggedToken] = []
     var localGrants: [(RevisionTarget, Grant)] = []
     var turns: [TaggedToken] = []
     var closedDownstreams: [SlabToken] = []
@@ -89,9 +109,10 @@ public final class Worker {
     var listedTargets: [RevisionTarget] = []
     var addressCounts: [UInt64: Int] = [:]
 
-    /// A worker that takes connections from `listener` and routes by `snapshot`. Make it on its own thread.
+    /// A worker that takes connections from `listeners`, whose descriptors it owns from now on, and routes by
+    /// `snapshot`. Make it on its own thread.
     public init(
-        options: WorkerOptions, listener: consuming Listener, snapshot: RoutingSnapshot,
+        options: WorkerOptions, listeners: [(descriptor: Int32, options: ListenerOptions)], snapshot: RoutingSnapshot,
         mailboxes: [Mailbox<WorkerCommand>], events: Mailbox<WorkerEvent>, connectionBudget: ConnectionBudget,
         log: LogSink?
     ) throws(SystemError) {
@@ -110,29 +131,40 @@ public final class Worker {
         buffers = BufferPool(limit: limits.bufferedBytes)
         downstreams = Slab(limit: limits.connections)
         upstreams = Slab(limit: limits.connections * 2)
-        exchanges = Slab(limit: limits.connections)
+        exchanges = Slab(limit: max(limits.connections, limits.streams))
         random = SeededRandom(seed: options.seed &+ UInt64(options.index) &* 0x1234_5678_9ABC_DEF1)
         requestHead = RequestHead(limits: limits.http)
         responseHead = ResponseHead(limits: limits.http)
         trailers = FieldTable(capacity: limits.http.fieldCount)
         scratch = .allocate(byteCount: Self.headroom + Self.readBytes, alignment: 64)
-        self.listener = consume listener
+        sessionPlace = .allocate(byteCount: Self.sessionBytes, alignment: 64)
+        transmitPlace = .allocate(byteCount: Self.sessionBytes, alignment: 64)
+        streamFields = HTTP2Fields(capacity: limits.http.fieldCount + 16)
+        sessionPool = HTTP2Pool(
+            limits: limits.http2Limits, streams: limits.streams, outboundBytes: limits.bufferedBytes,
+            heads: limits.bufferedBytes / BufferPool.smallest)
+        var made: [WorkerListener] = []
+        for (descriptor, listener) in listeners {
+            made.append(try WorkerListener(owning: descriptor, listener, options))
+        }
+        self.listeners = made
         try register()
     }
 
     private func register() throws(SystemError) {
         var code = poller.watch(mailbox.fd, for: .readable, token: TaggedToken(.mailbox).packed)
         guard code == 0 else { throw SystemError(call: "epoll_ctl", code: code) }
-        code = watchListener()
-        guard code == 0 else { throw SystemError(call: "epoll_ctl", code: code) }
+        for index in listeners.indices {
+            code = watchListener(index)
+            guard code == 0 else { throw SystemError(call: "epoll_ctl", code: code) }
+        }
     }
 
-    func watchListener() -> Int32 {
-        guard let fd = listener?.fd else { return 0 }
-        return poller.watch(fd, for: .readable, token: TaggedToken(.listener).packed)
+    deinit {
+        scratch.deallocate()
+        sessionPlace.deallocate()
+        transmitPlace.deallocate()
     }
-
-    deinit { scratch.deallocate() }
 
     // MARK: The loop
 
@@ -143,13 +175,15 @@ public final class Worker {
 
     /// One wake-up.
     private func turn() {
-        let deadline = turns.isEmpty ? timers.nextDeadline : now
+        let deadline = turns.isEmpty && touchedSessions.isEmpty ? timers.nextDeadline : now
         let count = poller.wait(until: deadline, now: now)
         now = MonotonicClock.now()
+        handshakeSteps = 0
         date.update(unixSeconds: MonotonicClock.wallNanoseconds() / 1_000_000_000)
         for index in 0..<count { dispatch(poller.token(index), poller.readiness(index)) }
         while let payload = timers.expire(now: now) { timerFired(TaggedToken(packed: payload)) }
         takeTurns()
+        transmitSessions()
         sayDrainedIfSo()
         freeClosed()
         flushLog()
@@ -160,7 +194,7 @@ public final class Worker {
         switch tagged.kind {
         case .downstream: downstreamReady(tagged.token, readiness)
         case .upstream: upstreamReady(tagged.token, readiness)
-        case .listener: acceptConnections()
+        case .listener: acceptConnections(Int(tagged.token.index))
         case .mailbox: takeCommands()
         case .exchange, .sweep, .resumeAccept, .wake, nil: assertionFailure("only timers carry these")
         }
@@ -218,9 +252,10 @@ public final class Worker {
             case .refuse(let waiter): waiterRefused(SlabToken(packed: waiter.token))
             case .report: report()
             case .gauges(let asker): asker.post(gauges)
-            case .certificates: break
+            case .certificates(let new): for listener in listeners { listener.tls?.certificates = new }
             case .forget(let endpoint):
                 for token in pool.takeAll(endpoint: endpoint.id) { closePooled(token) }
+                for token in pool.shared(endpoint: endpoint.id) { retireShared(token) }
             case .drain: beginDrain()
             case .stopAccepting: stopAccepting()
             case .stop: isStopping = true
@@ -257,10 +292,10 @@ public final class Worker {
     private func timerFired(_ tagged: TaggedToken) {
         switch tagged.kind {
         case .downstream: downstreamTimerFired(tagged.token)
-        case .upstream: connectTimedOut(tagged.token)
+        case .upstream: upstreamTimerFired(tagged.token)
         case .exchange: exchangeTimerFired(tagged.token)
         case .sweep: sweepPool()
-        case .resumeAccept: _ = watchListener()
+        case .resumeAccept: _ = watchListener(Int(tagged.token.index))
         case .wake: break
         case .listener, .mailbox, nil: assertionFailure("these have no timer")
         }

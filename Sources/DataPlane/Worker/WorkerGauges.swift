@@ -1,6 +1,7 @@
 import EventLoop
 
-/// How much one worker has under way at one moment: all zero but `pooledUpstreams` and `timers` when it is at rest.
+/// How much one worker has under way at one moment: all zero but `pooledUpstreams`, `timers` and
+/// `failedHandshakes` when it is at rest.
 public struct WorkerGauges: Equatable, Sendable {
     /// Which worker.
     public var worker = 0
@@ -10,6 +11,10 @@ public struct WorkerGauges: Equatable, Sendable {
     public var upstreams = 0
     /// Connections to pods that wait for a request.
     public var pooledUpstreams = 0
+    /// TLS handshakes of clients.
+    public var handshakes = 0
+    /// TLS handshakes of clients that failed since the start.
+    public var failedHandshakes = 0
     /// Requests.
     public var exchanges = 0
     /// Memory lent to connections and requests, in bytes. Limit: `DataPlaneLimits.bufferedBytes`.
@@ -33,10 +38,14 @@ extension Worker {
             switch upstream.pointee.phase {
             case .connecting, .awaitingHead, .body, .tunnel: gauges.upstreams += 1
             case .pooled: gauges.pooledUpstreams += 1
+            case .shared where upstream.pointee.session?.streamCount == 0: gauges.pooledUpstreams += 1
+            case .shared: gauges.upstreams += 1
             case .closed: break
             }
         }
-        gauges.lentBytes = buffers.lentBytes
+        gauges.handshakes = handshakes
+        gauges.failedHandshakes = failedHandshakes
+        gauges.lentBytes = buffers.lentBytes + sessionPool.lentBytes
         gauges.timers = timers.count - (sweepIsArmed ? 1 : 0)
         return gauges
     }

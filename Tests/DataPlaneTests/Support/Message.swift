@@ -19,7 +19,21 @@ struct Message {
     var status: Int { Int(startLine.split(separator: " ").dropFirst().first ?? "") ?? 0 }
 }
 
-extension Peer {
+/// Whoever takes messages from a connection, plain or not.
+protocol Hearing: AnyObject {
+    /// Takes exactly `count` bytes.
+    func receive(_ count: Int) throws -> [UInt8]
+    /// Takes everything up to and including `mark`.
+    func receive(through mark: String) throws -> String
+    /// Takes exactly `expected`; throws if something else comes.
+    func expect(_ expected: String) throws
+    /// Takes everything until the other side says that it will send no more.
+    func receiveToEnd() throws -> String
+}
+
+extension Peer: Hearing {}
+
+extension Hearing {
     /// Takes a head.
     func receiveHead() throws -> Message {
         let head = try receive(through: "\r\n\r\n")

@@ -4,6 +4,7 @@ import EventLoop
 import Glibc
 import Primitives
 import Routing
+import TLS
 import Telemetry
 import Testing
 
@@ -20,6 +21,11 @@ struct ProxySetup {
     var trustsForwarded = false
     /// A small receive buffer makes a pod slow.
     var podReceiveBuffer: Int32?
+    /// Where clients connect to.
+    var listeners = [ListenerOptions(.loopback(port: 0))]
+    /// What TLS listeners serve.
+    var certificates: CertificateSet?
+    var tickets: TicketKeyRing?
 }
 
 /// Real workers on a real port, pods and clients played by the test.
@@ -56,15 +62,17 @@ final class ProxyHarness {
         options.trustsForwarded = setup.trustsForwarded
         options.accessLog = .envoy
         options.seed = 7
-        group = try WorkerGroup(listeners: [ListenerOptions(.loopback(port: 0))], options: options, log: log)
+        options.certificates = setup.certificates
+        options.tickets = setup.tickets
+        group = try WorkerGroup(listeners: setup.listeners, options: options, log: log)
         let routes = [Route(host: Self.host, splits: [Split(target: 0, percent: 100)])]
         _ = gate.setEndpoints(endpoints)
         try group.start(RoutingSnapshot(generation: 1, table: RouteTable(routes: routes), targets: [target]))
     }
 
-    /// A new client connection.
-    func client(receiveBuffer: Int32? = nil) throws -> Peer {
-        let client = try Peer(port: group.addresses[0].port, receiveBuffer: receiveBuffer)
+    /// A new client connection to a listener.
+    func client(receiveBuffer: Int32? = nil, listener: Int = 0) throws -> Peer {
+        let client = try Peer(port: group.addresses[listener].port, receiveBuffer: receiveBuffer)
         clients.append(client)
         return client
     }
@@ -101,6 +109,8 @@ final class ProxyHarness {
             sum.downstreams += gauges.downstreams
             sum.upstreams += gauges.upstreams
             sum.pooledUpstreams += gauges.pooledUpstreams
+            sum.handshakes += gauges.handshakes
+            sum.failedHandshakes += gauges.failedHandshakes
             sum.exchanges += gauges.exchanges
             sum.lentBytes += gauges.lentBytes
             sum.timers += gauges.timers
@@ -146,6 +156,7 @@ final class ProxyHarness {
         defer { end() }
         try until("at rest") {
             $0.downstreams == 0 && $0.upstreams == 0 && $0.exchanges == 0 && $0.lentBytes == 0 && $0.timers == 0
+                && $0.handshakes == 0
         }
         #expect(group.connectionCount == 0)
         #expect(gate.inFlight == 0 && gate.waiting == 0)
