@@ -127,7 +127,9 @@ extension Worker {
     /// must not, or a response without its end could be taken for whole.
     func closeSecure(_ connection: Downstream) {
         switch connection.pointee.phase {
-        case .handshake: handshakes -= 1
+        case .handshake:
+            handshakes -= 1
+            failedHandshakes += 1
         case .idle: if connection.pointee.outbound.count == 0 { sayGoodbye(connection) }
         case .head, .exchange, .tunnel, .lingering, .closed: break
         }
