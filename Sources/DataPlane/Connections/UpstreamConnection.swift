@@ -8,6 +8,8 @@ import Primitives
 struct UpstreamConnection: ~Copyable {
     enum Phase: Equatable {
         case connecting
+        /// Connected; the TLS handshake is under way.
+        case handshaking
         /// Serves an exchange; the response's head has not been seen, or only 1xx ones.
         case awaitingHead
         /// Serves an exchange; the body of the response flows.
@@ -22,6 +24,8 @@ struct UpstreamConnection: ~Copyable {
     let token: SlabToken
     let endpoint: Endpoint
     var phase: Phase
+    /// TLS; nil on a plain connection.
+    var tls: Secure?
     var exchange = SlabToken.none
     var isReadable = false
     var isWritable: Bool
@@ -48,6 +52,9 @@ struct UpstreamConnection: ~Copyable {
     var idleSince: Instant
     var timer = TimerHandle.none
 
+    /// Whether a timer limits its making.
+    var isBeingMade: Bool { phase == .connecting || phase == .handshaking }
+
     init(socket: consuming Socket, token: SlabToken, endpoint: Endpoint, isConnected: Bool, now: Instant) {
         self.socket = socket
         self.token = token
@@ -56,4 +63,6 @@ struct UpstreamConnection: ~Copyable {
         isWritable = isConnected
         idleSince = now
     }
+
+    deinit { tls?.destroy() }
 }

@@ -60,7 +60,7 @@ extension Worker {
                 now.adding(milliseconds: limits.upstreamConnectMilliseconds),
                 payload: TaggedToken(.upstream, token).packed)
         } else {
-            sendRequest(exchange, connection, upstream)
+            upstreamConnected(upstream)
         }
     }
 
@@ -81,11 +81,11 @@ extension Worker {
     }
 
     func connectTimedOut(_ token: SlabToken) {
-        guard let upstream = upstreams[token], upstream.pointee.phase == .connecting else { return }
+        guard let upstream = upstreams[token], upstream.pointee.isBeingMade else { return }
         connectionAttemptFailed(upstream, ETIMEDOUT)
     }
 
-    private func connectionAttemptFailed(_ upstream: Upstream, _ code: Int32) {
+    func connectionAttemptFailed(_ upstream: Upstream, _ code: Int32) {
         let endpoint = upstream.pointee.endpoint
         let token = upstream.pointee.exchange
         close(upstream)
@@ -109,6 +109,7 @@ extension Worker {
         }
         switch upstream.pointee.phase {
         case .connecting: if !readiness.isEmpty { finishConnecting(upstream) }
+        case .handshaking: stepHandshake(upstream)
         case .awaitingHead, .body:
             // Before writing: a pod may answer and close while the request is still on its way.
             if upstream.pointee.isReadable { readResponse(upstream) }
@@ -116,7 +117,9 @@ extension Worker {
         case .tunnel:
             if readiness.contains(.error) { tunnelBroke(upstream) }
             pumpTunnel(upstream)
-        case .pooled: if upstream.pointee.isReadable { close(upstream) }
+        case .pooled:
+            // What TLS says by itself (tickets) is nothing of the pod's.
+            if upstream.pointee.isReadable, upstream.pointee.tls == nil || !isSilent(upstream) { close(upstream) }
         case .closed: break
         }
     }
@@ -127,6 +130,21 @@ extension Worker {
         guard upstream.pointee.isWritable else { return }
         timers.cancel(upstream.pointee.timer)
         upstream.pointee.phase = .awaitingHead
+        upstreamConnected(upstream)
+    }
+
+    /// The transport is there: TLS comes first, if the revision wants it.
+    private func upstreamConnected(_ upstream: Upstream) {
+        if upstream.pointee.tls == nil, let exchange = exchanges[upstream.pointee.exchange],
+            let security = exchange.pointee.target.upstreamSecurity
+        {
+            return beginHandshake(upstream, exchange, security)
+        }
+        upstreamOpened(upstream)
+    }
+
+    /// The connection can take its first request.
+    func upstreamOpened(_ upstream: Upstream) {
         guard let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage == .connecting,
             let connection = downstreams[exchange.pointee.downstream]
         else { return close(upstream) }
@@ -179,6 +197,7 @@ extension Worker {
     func retire(_ upstream: Upstream, isClean: Bool) {
         upstream.pointee.requestsServed += 1
         upstream.pointee.exchange = .none
+        if upstream.pointee.tls != nil { keepSession(upstream) }
         // The last read may have ended just where the message did; what is behind it would answer the next request.
         if isClean, upstream.pointee.isReadable, isSilent(upstream) { upstream.pointee.isReadable = false }
         guard isClean, upstream.pointee.keepsAlive, !upstream.pointee.peerHasClosed, !upstream.pointee.isReadable,
@@ -215,7 +234,8 @@ extension Worker {
     /// Closes the socket at the end of the wake-up and gives everything back.
     func close(_ upstream: Upstream) {
         guard upstream.pointee.phase != .closed else { return }
-        if upstream.pointee.phase == .connecting { timers.cancel(upstream.pointee.timer) }
+        if upstream.pointee.isBeingMade { timers.cancel(upstream.pointee.timer) }
+        if upstream.pointee.tls != nil { closeSecure(upstream) }
         upstream.pointee.phase = .closed
         buffers.release(&upstream.pointee.inbound)
         buffers.release(&upstream.pointee.outbound)

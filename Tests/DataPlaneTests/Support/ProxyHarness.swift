@@ -26,6 +26,8 @@ struct ProxySetup {
     /// What TLS listeners serve.
     var certificates: CertificateSet?
     var tickets: TicketKeyRing?
+    /// TLS to the pods.
+    var upstreamSecurity: UpstreamSecurity?
 }
 
 /// Real workers on a real port, pods and clients played by the test.
@@ -52,7 +54,7 @@ final class ProxyHarness {
         gate = RevisionGate(concurrency: setup.concurrency, queueLimit: setup.queueLimit, budget: WaitBudget())
         target = RevisionTarget(
             id: 1, name: "hello-00001", namespace: "default", gate: gate, timeouts: setup.timeouts,
-            workerCount: setup.workers, now: MonotonicClock.now())
+            upstreamSecurity: setup.upstreamSecurity, workerCount: setup.workers, now: MonotonicClock.now())
         logFile = Self.temporaryFile()
         log = try LogSink(descriptor: logFile)
         asked = try Mailbox()
