@@ -95,7 +95,8 @@ import Testing
     func opensslRefused(options: String) throws {
         try withSecureProxy { proxy in
             let said = try Program(
-                "openssl s_client -connect 127.0.0.1:\(proxy.group.addresses[0].port) \(options) </dev/null; echo status $?"
+                "openssl s_client -connect 127.0.0.1:\(proxy.group.addresses[0].port) \(options) </dev/null; "
+                    + "echo status $?"
             ).finish()
             #expect(said.contains("status 1"), "\(said)")
             try proxy.until("closed") { $0.downstreams == 0 }
@@ -113,8 +114,8 @@ import Testing
             let request = "GET / HTTP/1.1\\r\\nHost: \(ProxyHarness.host)\\r\\nConnection: close\\r\\n\\r\\n"
             for (round, option) in ["-sess_out", "-sess_in"].enumerated() {
                 let program = try Program(
-                    "printf '\(request)' | openssl s_client -connect 127.0.0.1:\(proxy.group.addresses[0].port) -ign_eof "
-                        + "-servername \(ProxyHarness.host) \(version) \(option) \(session)")
+                    "printf '\(request)' | openssl s_client -connect 127.0.0.1:\(proxy.group.addresses[0].port) "
+                        + "-ign_eof -servername \(ProxyHarness.host) \(version) \(option) \(session)")
                 let pod = try proxy.accept()
                 _ = try pod.receiveHead()
                 try pod.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")

@@ -123,6 +123,7 @@ import Testing
             #expect(proxy.gate.waiting == 0 && proxy.gate.inFlight == 1)
             try pod.send(SecureRequestTests.ok)
             #expect(try first.receiveMessage().status == 200)
+            try proxy.until("over") { $0.exchanges == 0 }
             #expect(proxy.gate.inFlight == 0)
         }
     }
@@ -145,7 +146,34 @@ import Testing
         }
     }
 
-    /// Draining: an unused connection is ended in an orderly way; tickets that wait in no socket of ours do not hold it.
+    /// Every listener serves, and every one stops accepting.
+    @Test func listeners() throws {
+        try withSecureProxy {
+            $0.listeners.append(ListenerOptions(.loopback(port: 0)))
+            $0.listeners.append(ListenerOptions(.loopback(port: 0), redirectPort: 1))
+        } _: { proxy in
+            let secure = try proxy.secureClient().handshake()
+            let plain = try proxy.client(listener: 1)
+            let redirected = try proxy.client(listener: 2)
+            for client in [plain, redirected] { try client.send(ProxyHarness.get()) }
+            #expect(try redirected.receiveMessage().status == 301)
+            let pod = try proxy.accept()
+            #expect(try pod.receiveHead().value("X-Forwarded-Proto") == "http")
+            try pod.send(SecureRequestTests.ok)
+            #expect(try plain.receiveMessage().status == 200)
+            try secure.send(ProxyHarness.get())
+            #expect(try pod.receiveHead().value("X-Forwarded-Proto") == "https")
+            try pod.send(SecureRequestTests.ok)
+            #expect(try secure.receiveMessage().status == 200)
+            proxy.group.post(.stopAccepting)
+            for client in [plain, redirected] { #expect(try client.receiveToEnd().isEmpty) }
+            #expect(try secure.receiveToEnd().isEmpty)
+            _ = try proxy.event { if case .drained = $0 { true } else { nil } }
+            for listener in 0..<3 { #expect(throws: PeerFailure.self) { try proxy.client(listener: listener) } }
+        }
+    }
+
+    /// Draining: busy connections and unused ones end with close_notify.
     @Test func drain() throws {
         try withSecureProxy { proxy in
             let unused = try proxy.secureClient().handshake()

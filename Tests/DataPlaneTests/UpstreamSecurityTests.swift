@@ -190,19 +190,17 @@ import Testing
         }
     }
 
-    /// Tickets that come late, when the connection is in the pool already.
-    @Test func lateTickets() throws {
+    /// Tickets that come with the first answer, in one packet.
+    @Test func ticketsWithTheAnswer() throws {
         try withSecurePods { proxy in
             let client = try proxy.client()
             try client.send(ProxyHarness.get("/1"))
             let ring = try TicketKeyRing(now: MonotonicClock.now())
             let raw = try proxy.accept()
             let pod = try SecurePeer(raw, accepting: context(tickets: ring) { $0.ticketsPerHandshake = 4 })
-            // Held back: the last flight of the handshake holds the tickets.
             try pod.answer(holdingBack: true)
             _ = try pod.receiveHead()
             let answer = pod.sealed(Array(SecureRequestTests.ok.utf8))
-            // Records must keep their order, so the tickets go first, in the same packet as half the answer's record.
             try raw.send(pod.held + answer)
             #expect(try client.receiveMessage().status == 200)
             #expect(try proxy.total().pooledUpstreams == 1)

@@ -158,9 +158,8 @@ final class ProxyHarness {
         defer { end() }
         try until("at rest") {
             $0.downstreams == 0 && $0.upstreams == 0 && $0.exchanges == 0 && $0.lentBytes == 0 && $0.timers == 0
-                && $0.handshakes == 0
+                && $0.handshakes == 0 && group.connectionCount == 0
         }
-        #expect(group.connectionCount == 0)
         #expect(gate.inFlight == 0 && gate.waiting == 0)
         events += group.events.takeAll()
     }

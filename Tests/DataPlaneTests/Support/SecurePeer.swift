@@ -38,8 +38,8 @@ final class SecurePeer: Hearing {
         return self
     }
 
-    /// The server's side: goes on until the handshake is done. `holdingBack` keeps what is to be said after the client's
-    /// last flight (tickets) in `held`.
+    /// The server's side: goes on until the handshake is done. `holdingBack` keeps what is to be said after the
+    /// client's last flight (tickets) in `held`.
     @discardableResult
     func answer(holdingBack: Bool = false) throws -> SecurePeer {
         var steps = 0
@@ -154,7 +154,7 @@ final class SecurePeer: Hearing {
     private func hear(_ what: String) throws {
         if hasEnded { throw PeerFailure(description: "waited for \(what), close_notify after \(data.count) bytes") }
         if let failure { throw PeerFailure(description: "waited for \(what), \(failure)") }
-        if peer.pending.isEmpty, cipher.isEmpty || !isUnfinished {
+        if peer.pending.isEmpty, !isUnfinished {
             if peer.hasEnded {
                 tls.endOfStream()
                 throw PeerFailure(description: "waited for \(what), the transport ended after \(data.count) bytes")
