@@ -95,6 +95,8 @@ let package = Package(
                 "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing", "Admission", "Telemetry",
                 "Primitives",
             ]),
+        tests(
+            of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(of: "LocalPlatform", imports: ["EventLoop", "Primitives"]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
         .testTarget(name: "IntegrationTests", dependencies: ["martlet"]),

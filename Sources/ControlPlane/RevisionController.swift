@@ -75,8 +75,10 @@ final class RevisionController {
         timeouts.total = UInt64(object.template.timeoutSeconds) * 1_000_000_000
         timeouts.responseStart = UInt64(object.template.responseStartTimeoutSeconds ?? 0) * 1_000_000_000
         timeouts.idle = UInt64(object.template.idleTimeoutSeconds ?? 0) * 1_000_000_000
+        // What Knative's gateway and queue-proxy amount to together: the port's name decides, not the client.
         return RevisionTarget(
             id: object.uid, name: object.name, namespace: object.namespace, gate: gate, timeouts: timeouts,
+            upstreamProtocol: object.template.container.port.isH2C ? .h2c : .http1,
             workerCount: plane.workers.count, now: plane.loop.now)
     }
 

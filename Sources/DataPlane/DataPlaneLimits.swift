@@ -1,4 +1,5 @@
 import HTTP
+import HTTP2
 
 /// Every limit of the data plane, with its default. Figures are a worker's own unless said otherwise.
 public struct DataPlaneLimits: Sendable {
@@ -43,6 +44,12 @@ public struct DataPlaneLimits: Sendable {
     public var readsPerWakeup = 16
     /// Connections taken from the listener in one wake-up. Default 64.
     public var acceptsPerWakeup = 64
+    /// Limits of HTTP/2 connections; sizes of heads and requests on a connection are those above and below.
+    public var http2 = HTTP2Limits()
+    /// Streams of HTTP/2, clients' and pods' together. Default 100,000. At the limit: REFUSED_STREAM, 503.
+    public var streams = 100_000
+    /// How much of the body of an HTTP/2 request is kept in case it must be sent again, in bytes. Default 16 KiB.
+    public var replayBytes = 16 << 10
     /// 1xx responses to one request. Default 16. At the limit: 502.
     public var interimResponses = 16
     /// How long a connection is read to its end after we have said the last word, in milliseconds. Default 2,000.
@@ -54,4 +61,14 @@ public struct DataPlaneLimits: Sendable {
 
     /// The defaults.
     public init() {}
+
+    /// The limits of sessions: what holds for both versions of HTTP is said once.
+    var http2Limits: HTTP2Limits {
+        var limits = http2
+        limits.http = http
+        limits.requestsPerConnection = requestsPerConnection
+        limits.stallMilliseconds = bodyIdleTimeoutMilliseconds
+        limits.headMilliseconds = headTimeoutMilliseconds
+        return limits
+    }
 }

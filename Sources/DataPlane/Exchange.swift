@@ -2,12 +2,14 @@ import Admission
 import Balancing
 import HTTP
 import HTTP1
+import HTTP2
 import Primitives
 import Telemetry
 
 /// One request and its response, from the complete head to the last byte: the unit of routing, admission and counting.
 ///
-/// Protocol-neutral: it knows its downstream and upstream by token only. See Lifecycle.md for the states.
+/// Protocol-neutral: it knows its downstream and upstream by token only, and which stream of them it is, if they speak
+/// HTTP/2. See Lifecycle.md for the states.
 struct Exchange: ~Copyable {
     enum Stage: Equatable {
         /// In the revision's queue, without a slot.
@@ -24,25 +26,36 @@ struct Exchange: ~Copyable {
 
     let token: SlabToken
     let downstream: SlabToken
+    /// The client's stream; none in HTTP/1.1.
+    let stream: HTTP2Stream
     let target: RevisionTarget
     var stage = Stage.waiting
     var ticket: WaitTicket?
     /// The endpoint whose slot it holds.
     var endpoint: Endpoint?
     var upstream = SlabToken.none
+    /// The stream on the pod's connection; none in HTTP/1.1.
+    var upstreamStream = HTTP2Stream.none
 
     // The request.
     let method: Method
     let clientVersion: HTTPVersion
     let framing: BodyFraming
     let wantsUpgrade: Bool
+    /// Whether errors of ours are told as gRPC's.
+    let isGRPC: Bool
     let headLength: Int
     /// The body as it comes from the client.
     var decoder: BodyDecoder
-    /// How many bytes of the downstream's inbound buffer have been forwarded or are framing.
+    /// How many bytes of the downstream's inbound buffer (HTTP/2: of `requestBody`) have been forwarded or are framing.
     var consumed: Int
+    /// HTTP/2: bytes of the body that wait for the pod, and before them those that may have to be sent again.
+    var requestBody = Buffer.none
+    /// HTTP/2: the client has ended its side; what waits in `requestBody` is the rest.
+    var requestHasEnded: Bool
+    /// The whole request has been read and handed on.
     var requestIsComplete: Bool
-    /// Whether everything forwarded so far still stands in the inbound buffer, so that it could be sent again.
+    /// Whether everything forwarded so far is still there, so that it could be sent again.
     var isReplayable = true
     var connectAttempts = 0
     var hasRetried = false
@@ -52,7 +65,16 @@ struct Exchange: ~Copyable {
     var interimResponses = 0
     /// Whether the final head has been written to the client: from then on an error can only cut the connection.
     var responseHasStarted = false
+    /// The length of the response is not known; in HTTP/1.1 it goes in chunks.
     var responseIsChunked = false
+    /// HTTP/2: the end of the response has been handed to the client's stream.
+    var responseIsEnded = false
+    /// HTTP/2: bytes of the pod's body that wait for the client.
+    var responseBody = Buffer.none
+    /// HTTP/2: the pod has ended its side; what waits in `responseBody` is the rest.
+    var responseHasEnded = false
+    /// HTTP/2: the pod's trailers, kept until the body before them has left.
+    var responseTrailers: UnsafeMutablePointer<HTTP2Head>?
     var closesDownstream: Bool
 
     // Accounting.
@@ -94,24 +116,39 @@ struct Exchange: ~Copyable {
     }
 
     init(
-        token: SlabToken, downstream: SlabToken, target: RevisionTarget, head: borrowing RequestHead,
-        limits: HTTPLimits, now: Instant
+        token: SlabToken, downstream: SlabToken, stream: HTTP2Stream = .none, target: RevisionTarget,
+        request: RequestParts, limits: HTTPLimits, now: Instant
     ) {
         self.token = token
         self.downstream = downstream
+        self.stream = stream
         self.target = target
-        method = head.method
-        clientVersion = head.version
-        framing = head.framing
-        wantsUpgrade = head.wantsUpgrade
-        headLength = head.length
-        decoder = BodyDecoder(head.framing, limits: limits)
-        consumed = head.length
-        requestIsComplete = head.framing == .none || head.framing == .length(0)
-        closesDownstream = !head.keepsAlive
+        method = request.method
+        clientVersion = request.version
+        framing = request.framing
+        wantsUpgrade = request.wantsUpgrade
+        isGRPC = request.isGRPC
+        headLength = request.headLength
+        decoder = BodyDecoder(request.framing, limits: limits)
+        consumed = request.headLength
+        let isBodyless = request.framing == .none || request.framing == .length(0)
+        requestHasEnded = isBodyless
+        requestIsComplete = isBodyless
+        closesDownstream = !request.keepsAlive
         arrivedAt = now
         grantedAt = now
         lastResponseProgress = now
+    }
+
+    /// Whether the client speaks HTTP/2.
+    var isStream: Bool { stream != .none }
+
+    /// Makes the request stand at its beginning again, to be sent once more.
+    mutating func rewind(limits: HTTPLimits) {
+        consumed = headLength
+        decoder = BodyDecoder(framing, limits: limits)
+        requestIsComplete = framing == .none || framing == .length(0)
+        bytesReceived = 0
     }
 }
 

@@ -1,11 +1,13 @@
 import Primitives
 
-/// The version of an HTTP/1 message. A higher minor version than 1 is read as 1.1 (RFC 9110 §2.5).
+/// The version of a message. A higher minor version than 1 is read as 1.1 (RFC 9110 §2.5).
 public enum HTTPVersion: UInt8, Sendable, Comparable {
     /// HTTP/1.0: no chunked bodies, a connection ends with its response unless `keep-alive` was agreed.
     case http10
     /// HTTP/1.1.
     case http11
+    /// HTTP/2: one stream.
+    case http2
 
     /// Older before newer.
     @inlinable
@@ -62,6 +64,9 @@ public enum Method: UInt8, CaseIterable, Sendable {
         case .post, .connect, .patch, .other: false
         }
     }
+
+    /// Whether requests usually have content: one without says so by `Content-Length: 0` (RFC 9110 §8.6).
+    public var usuallyHasContent: Bool { self == .post || self == .put || self == .patch }
 
     /// The method as it stands in a request line; empty for `.other`.
     public var name: StaticString {

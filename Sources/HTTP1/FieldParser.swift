@@ -121,30 +121,13 @@ struct ConnectionOptions: OptionSet {
         let known = KnownField.classify(option)
         if known != .other {
             if KnownFieldSet.undroppable.contains(known) { return }
-        } else if isReservedName(option) {
+        } else if FieldRules.isReserved(option) {
             return
         }
         guard fields.present.contains(known) else { return }
         for index in 0..<fields.count where fields[index].known == known {
-            if known != .other || sameName(option, fields.name(index, in: bytes)) { fields.markHopByHop(index) }
+            let isNamed = known != .other || option.matchesIgnoringCase(fields.name(index, in: bytes))
+            if isNamed { fields.markHopByHop(index) }
         }
-    }
-
-    /// Whether `name` belongs to the families that only proxies may write: X-Forwarded-, K-, Knative-.
-    static func isReservedName(_ name: ByteView) -> Bool {
-        hasPrefix(name, "x-forwarded-") || hasPrefix(name, "k-") || hasPrefix(name, "knative-")
-    }
-
-    private static func hasPrefix(_ name: ByteView, _ prefix: StaticString) -> Bool {
-        let length = prefix.utf8CodeUnitCount
-        return name.count >= length && name[0..<length].equalsIgnoringCase(prefix)
-    }
-
-    private static func sameName(_ left: ByteView, _ right: ByteView) -> Bool {
-        guard left.count == right.count else { return false }
-        for index in 0..<left.count where ASCII.lowercased(left.base[index]) != ASCII.lowercased(right.base[index]) {
-            return false
-        }
-        return true
     }
 }

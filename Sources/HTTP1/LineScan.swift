@@ -6,17 +6,14 @@ import Primitives
 /// In each word the marks of the bytes looked for are exact up to and with the lowest one; a borrow can only set false
 /// marks above it, and only the lowest is used.
 enum LineScan {
-    private static var ones: UInt64 { 0x0101_0101_0101_0101 }
-    private static var highs: UInt64 { 0x8080_8080_8080_8080 }
-
     /// The first byte at or after `start` that may not stand inside a field value: a control byte other than tab, or
     /// DEL. `bytes.count` if there is none.
     @inline(__always)
     static func endOfText(_ bytes: ByteView, from start: Int) -> Int {
         var index = start
         while index &+ 8 <= bytes.count {
-            let word = Self.word(bytes, index)
-            let marks = (below(word, 0x20) | equal(word, 0x7F)) & highs
+            let word = ByteWord.load(bytes, index)
+            let marks = (below(word, 0x20) | equal(word, 0x7F)) & ByteWord.highs
             if marks == 0 {
                 index &+= 8
                 continue
@@ -35,8 +32,8 @@ enum LineScan {
     static func endOfTarget(_ bytes: ByteView, from start: Int) -> Int {
         var index = start
         while index &+ 8 <= bytes.count {
-            let word = Self.word(bytes, index)
-            let marks = (below(word, 0x21) | equal(word, 0x7F) | equal(word, 0x23) | word) & highs
+            let word = ByteWord.load(bytes, index)
+            let marks = (below(word, 0x21) | equal(word, 0x7F) | equal(word, 0x23) | word) & ByteWord.highs
             if marks != 0 { return index &+ marks.trailingZeroBitCount &>> 3 }
             index &+= 8
         }
@@ -53,7 +50,7 @@ enum LineScan {
     static func endOfToken(_ bytes: ByteView, from start: Int) -> Int {
         var index = start
         while index &+ 8 <= bytes.count {
-            let stops = ~lettersAndHyphens(Self.word(bytes, index)) & highs
+            let stops = ~ByteWord.lettersAndHyphens(ByteWord.load(bytes, index)) & ByteWord.highs
             guard stops != 0 else {
                 index &+= 8
                 continue
@@ -63,25 +60,6 @@ enum LineScan {
             index &+= 1
         }
         while index < bytes.count, ByteClass.isToken(bytes.base[index]) { index &+= 1 }
-        return index
-    }
-
-    /// The first byte that may not stand in a host name; `bytes.count` if there is none.
-    @inline(__always)
-    static func endOfHostName(_ bytes: ByteView) -> Int {
-        var index = 0
-        while index &+ 8 <= bytes.count {
-            let word = Self.word(bytes, index)
-            let stops = ~(lettersAndHyphens(word) | equalExactly(word, 0x2E)) & highs
-            guard stops != 0 else {
-                index &+= 8
-                continue
-            }
-            index &+= stops.trailingZeroBitCount &>> 3
-            guard ByteClass.isHostName(bytes.base[index]) else { return index }
-            index &+= 1
-        }
-        while index < bytes.count, ByteClass.isHostName(bytes.base[index]) { index &+= 1 }
         return index
     }
 
@@ -141,38 +119,16 @@ enum LineScan {
         }
     }
 
-    /// The eight bytes from `index`, the first one lowest. They must lie inside the view.
-    @inline(__always)
-    static func word(_ bytes: ByteView, _ index: Int) -> UInt64 {
-        UInt64(littleEndian: UnsafeRawPointer(bytes.base + index).loadUnaligned(as: UInt64.self))
-    }
-
-    /// Marks in the high bits the bytes that are ASCII letters or `-`: nearly all of field names. Sums carry and
-    /// differences borrow only above a byte from 0x80 on, which is itself not marked.
-    @inline(__always)
-    private static func lettersAndHyphens(_ word: UInt64) -> UInt64 {
-        let lower = word | ones &* 0x20
-        let letters = (lower &+ ones &* (0x80 - 0x61)) & ~(lower &+ ones &* (0x80 - 0x7B))
-        return letters & ~word | equalExactly(word, 0x2D)
-    }
-
-    /// Marks in the high bits the bytes equal to `byte`, which is below 0x80: exactly, but for bytes above one from
-    /// 0x80 on.
-    @inline(__always)
-    private static func equalExactly(_ word: UInt64, _ byte: UInt8) -> UInt64 {
-        (highs &- (word ^ ones &* UInt64(byte))) & ~word
-    }
-
     /// Marks in the high bits the bytes below `limit`, which is at most 0x80.
     @inline(__always)
     private static func below(_ word: UInt64, _ limit: UInt8) -> UInt64 {
-        (word &- ones &* UInt64(limit)) & ~word
+        (word &- ByteWord.ones &* UInt64(limit)) & ~word
     }
 
     /// Marks in the high bits the bytes equal to `byte`, which is below 0x80.
     @inline(__always)
     private static func equal(_ word: UInt64, _ byte: UInt8) -> UInt64 {
-        let difference = word ^ ones &* UInt64(byte)
-        return (difference &- ones) & ~difference
+        let difference = word ^ ByteWord.ones &* UInt64(byte)
+        return (difference &- ByteWord.ones) & ~difference
     }
 }

@@ -132,7 +132,7 @@ extension RequestHead {
             throw ParseFailure(.severalHosts, offset: Int(line.nameStart))
         }
         if !authority.isEmpty {
-            guard Authority.same(bytes[authority], bytes[line.valueRange]) else {
+            guard bytes[authority].matchesIgnoringCase(bytes[line.valueRange]) else {
                 throw ParseFailure(.hostMismatch, offset: Int(line.valueStart))
             }
         } else {

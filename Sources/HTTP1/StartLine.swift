@@ -18,7 +18,7 @@ enum StartLine {
     /// Reads `HTTP/` DIGIT `.` DIGIT at `start`. Nil if the view ends before that; wrong bytes are refused when seen.
     @inline(__always)
     static func version(_ bytes: ByteView, at start: Int) throws(ParseFailure) -> Version? {
-        if start &+ 8 <= bytes.count, LineScan.word(bytes, start) == LineScan.word(ByteView("HTTP/1.1"), 0) {
+        if start &+ 8 <= bytes.count, ByteWord.load(bytes, start) == ByteWord.load(ByteView("HTTP/1.1"), 0) {
             return Version(major: 1, minor: 1, end: start &+ 8)
         }
         return try otherVersion(bytes, at: start)

@@ -7,7 +7,7 @@ public enum HTTP2Event {
     /// `releaseHead` or the stream's last event.
     case head(HTTP2Stream)
     /// A request that is answered with the reason's status and nothing else: too large, CONNECT, an unknown
-    /// expectation. Nothing of it may be forwarded. Submit a response, then reset the stream if it goes on.
+    /// expectation. Nothing of it may be forwarded. Submit a response; what the stream still brings is dropped.
     case refused(HTTP2Stream, ParseFailure.Reason)
     /// Bytes of a body, inside what was handed to `receive`: valid until the next call of `receive`. The driver sends
     /// or keeps them, and calls `consume` when they have left.
@@ -29,6 +29,16 @@ public enum HTTP2Event {
     case settingsAcknowledged
     /// A PING came back, with its eight bytes.
     case pong(UInt64)
+}
+
+extension HTTP2Event {
+    /// Whether it is a part of the peer's message, which a driver may have stopped to want.
+    var isOfMessage: Bool {
+        switch self {
+        case .data, .trailers, .end: true
+        default: false
+        }
+    }
 }
 
 /// Names one stream of one session of a worker; stale names are recognised.

@@ -53,9 +53,9 @@ extension HTTP2Head {
             let isHTTP = value.equalsIgnoringCase("http") || value.equalsIgnoringCase("https")
             if !isHTTP { refuse(.unsupportedScheme) }
         case .authority:
-            guard let host = HostRule.host(value) else { return malform() }
+            guard let host = try? Authority.host(value, at: 0..<value.count) else { return malform() }
             authority = store(value)
-            self.host = authority.lowerBound..<authority.lowerBound + host
+            self.host = authority.lowerBound..<authority.lowerBound + host.count
         case .path:
             guard Self.isPath(value) else { return malform() }
             guard value.count <= limits.http.requestLineBytes else { return refuse(.requestLineTooLong) }
@@ -113,7 +113,7 @@ extension HTTP2Head {
         default: break
         }
         isHopByHop = KnownFieldSet.hopByHop.contains(known)
-        if kind == .trailers { isHopByHop = isHopByHop || TrailerRule.isForbidden(known, name) }
+        if kind == .trailers { isHopByHop = isHopByHop || FieldRules.isForbiddenInTrailers(known, name) }
         guard fields.count < fieldLimit, storeLine(name, value, known, isHopByHop: isHopByHop) else {
             return refuse(.tooManyFields)
         }
@@ -124,11 +124,11 @@ extension HTTP2Head {
     private mutating func takeHost(_ value: ByteView) {
         if fields.present.contains(.host) { return malform() }
         if seen.contains(.authority) {
-            guard HostRule.same(bytes[authority], value) else { return malform() }
+            guard bytes[authority].matchesIgnoringCase(value) else { return malform() }
         } else {
-            guard let host = HostRule.host(value) else { return malform() }
+            guard let host = try? Authority.host(value, at: 0..<value.count) else { return malform() }
             authority = store(value)
-            self.host = authority.lowerBound..<authority.lowerBound + host
+            self.host = authority.lowerBound..<authority.lowerBound + host.count
         }
         storeHostLine(authority)
     }

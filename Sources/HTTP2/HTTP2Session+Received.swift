@@ -129,7 +129,7 @@ extension HTTP2Session {
         floods.progress(limits)
         record.pointee.hasFinalHead = true
         record.pointee.isDelivered = true
-        record.pointee.isRefused = true
+        record.pointee.dropsRest = true
         if endsStream { peerEnded(record) }
         countRequest()
         push(.refused(record.pointee.token, reason))
@@ -145,7 +145,7 @@ extension HTTP2Session {
         guard let record = record(number: number) else { return }
         floods.progress(limits)
         peerEnded(record)
-        if !record.pointee.isRefused { push(.end(record.pointee.token)) }
+        if !record.pointee.dropsRest { push(.end(record.pointee.token)) }
     }
 
     /// The peer's side of a stream is complete.
@@ -155,7 +155,7 @@ extension HTTP2Session {
     }
 
     func dataReceived(_ number: Int32, _ bytes: ByteView) {
-        guard let record = record(number: number), !record.pointee.isForgotten, !record.pointee.isRefused else {
+        guard let record = record(number: number), !record.pointee.isForgotten, !record.pointee.dropsRest else {
             nghttp2_session_consume(handle, number, bytes.count)
             return
         }

@@ -144,6 +144,16 @@ extension HTTP2Session {
         return taken
     }
 
+    /// How many bytes `write` takes now. Less than half of the limit counts as 0, and `.writable` follows when there is
+    /// more: whoever asks and gets 0 waits for that. Also 0 if the stream is gone.
+    public func writableBytes(on stream: HTTP2Stream) -> Int {
+        guard let record = usable(stream) else { return 0 }
+        let room = limits.outboundBytes - record.pointee.outbound.count
+        if room >= limits.outboundBytes / 2 { return room }
+        record.pointee.owesWritable = true
+        return 0
+    }
+
     /// Ends a body with trailers: what was written goes first. False if the stream is gone, has ended or has no head
     /// yet, the list overflowed or is too large, or there is no memory.
     ///
@@ -187,6 +197,16 @@ extension HTTP2Session {
         guard let record = record(stream), !record.pointee.isForgotten else { return }
         let given = min(max(0, count), record.pointee.unconsumed)
         if given > 0 { giveBack(record, given) }
+    }
+
+    /// Says that nobody wants the rest of a message: what still comes is dropped and given back, `.data`, `.trailers`
+    /// and `.end` are not told. When our side is complete, the stream is reset with NO_ERROR (RFC 9113 §8.1), unless
+    /// the peer's is by then. A refused request is in this state from the start.
+    public func dropRest(of stream: HTTP2Stream) {
+        guard let record = usable(stream), !record.pointee.dropsRest else { return }
+        record.pointee.dropsRest = true
+        if record.pointee.unconsumed > 0 { giveBack(record, record.pointee.unconsumed) }
+        if record.pointee.hasSentEnd { resetAnswered(record) }
     }
 
     /// Cuts a stream short. The driver hears no more of it, and its name is no longer valid.

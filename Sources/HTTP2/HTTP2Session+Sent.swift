@@ -70,8 +70,10 @@ extension HTTP2Session {
         switch frame.pointee.hd.type {
         case FrameType.headers, FrameType.data:
             guard frame.pointee.hd.flags & FrameFlag.endStream != 0 else { return }
-            if let record = record(number: number) { record.pointee.hasSentEnd = true }
             floods.progress(limits)
+            guard let record = record(number: number) else { return }
+            record.pointee.hasSentEnd = true
+            if record.pointee.dropsRest { resetAnswered(record) }
         case FrameType.reset: resetSent(number)
         case FrameType.goAway:
             let code = HTTP2ErrorCode(rawValue: frame.pointee.goaway.error_code)
@@ -81,6 +83,14 @@ extension HTTP2Session {
             state = .failing
         default: break
         }
+    }
+
+    /// Our side is complete and nobody wants the rest of the peer's (RFC 9113 §8.1).
+    func resetAnswered(_ record: Record) {
+        guard let handle, isReading, !record.pointee.hasReceivedEnd, !record.pointee.isClosed else { return }
+        record.pointee.resetByDriver = true
+        nghttp2_submit_rst_stream(
+            handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), record.pointee.number, HTTP2ErrorCode.noError.rawValue)
     }
 
     /// A stream that had to be reset although the driver did not ask for it counts for the peer, whose fault it was.

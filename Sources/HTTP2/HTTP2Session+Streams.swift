@@ -141,6 +141,13 @@ extension HTTP2Session {
         if let head = takeHead(of: stream) { pool.giveHead(head) }
     }
 
+    /// Makes the trailers the driver's own: they outlive the stream and go back with `HTTP2Pool.giveHead`.
+    public func takeTrailers(of stream: HTTP2Stream) -> UnsafeMutablePointer<HTTP2Head>? {
+        guard let record = record(stream), let trailers = record.pointee.trailers, trailers != block else { return nil }
+        record.pointee.trailers = nil
+        return trailers
+    }
+
     /// The trailers that `.trailers` announced, until the stream is gone. Fields that may not stand there are flagged.
     public func trailers(of stream: HTTP2Stream) -> UnsafePointer<HTTP2Head>? {
         record(stream)?.pointee.trailers.map { UnsafePointer($0) }

@@ -56,34 +56,63 @@ extension HTTP2Session {
         nghttp2_submit_rst_stream(handle, UInt8(NGHTTP2_FLAG_NONE.rawValue), record.pointee.number, code.rawValue)
     }
 
-    /// Starts a server's session on a connection whose HTTP/1.1 request asked for `Upgrade: h2c` (RFC 7540 §3.2), to be
-    /// called before anything else. The driver has sent 101 and goes on with the request as stream 1, which has no
-    /// `.head`: its head was HTTP/1.1's, and it had no body.
+    /// Starts a server's session on a connection whose HTTP/1.1 request asked for `Upgrade: h2c` (RFC 7540 §3.2), to
+    /// be called before anything else. The driver has sent 101. The request becomes stream 1: its `.head` and `.end`
+    /// come as those of any other; it must have no body.
     ///
     /// - Parameters:
     ///   - settings: The value of `HTTP2-Settings`, base64url.
-    ///   - isHead: Whether the request's method was HEAD.
-    /// - Returns: Stream 1; nil if the value is malformed, and then the session must not be used.
-    public func upgrade(settings: ByteView, isHead: Bool, context: UInt64 = 0) -> HTTP2Stream? {
-        guard role == .server, state == .open, requestCount == 0 else { return nil }
+    ///   - request: Begun with `HTTP2Fields.beginRequest`, from a validated head; names in any case.
+    ///   - isHead: Whether the request's method is HEAD.
+    /// - Returns: False if the settings are malformed or there is no memory; then the session must not be used.
+    public func upgrade(settings: ByteView, request: borrowing HTTP2Fields, isHead: Bool) -> Bool {
+        guard role == .server, state == .open, requestCount == 0, !request.overflowed else { return false }
         return withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { memory in
             var writer = ByteWriter(memory)
-            guard Base64URL.decode(settings, to: &writer), let record = makeRecord(number: 1) else { return nil }
+            guard Base64URL.decode(settings, to: &writer), let record = makeRecord(number: 1) else { return false }
             let payload = writer.written
-            guard
+            guard let head = pool.takeHead(),
                 nghttp2_session_upgrade2(handle, payload.base, payload.count, isHead ? 1 : 0, nil) == 0
             else {
                 free(record)
-                return nil
+                return false
             }
+            record.pointee.head = head
             // A server's stream is opened without our record, whatever was handed in.
             nghttp2_session_set_stream_user_data(handle, 1, record)
             history.opened(1)
-            peerEnded(record)
-            record.pointee.context = context
-            (record.pointee.isDelivered, record.pointee.hasFinalHead) = (true, true)
-            requestCount = 1
-            return record.pointee.token
+            fill(head, with: request)
+            deliverUpgraded(head, record)
+            return true
+        }
+    }
+
+    /// The head as it would be had it come in HTTP/2, by the same rules.
+    private func fill(_ head: UnsafeMutablePointer<HTTP2Head>, with request: borrowing HTTP2Fields) {
+        head.pointee.begin(.request, fieldLimit: limits.http.fieldCount)
+        withUnsafeTemporaryAllocation(byteCount: limits.http.fieldNameBytes, alignment: 1) { memory in
+            for index in 0..<request.count {
+                let field = request.list[index]
+                var name = ByteWriter(memory)
+                for place in 0..<field.namelen { name.append(ASCII.lowercased(field.name[place])) }
+                head.pointee.take(name.written, ByteView(base: field.value, count: field.valuelen), limits)
+            }
+        }
+        head.pointee.finish(endsStream: true, allowsWebSocket: false)
+    }
+
+    private func deliverUpgraded(_ head: UnsafeMutablePointer<HTTP2Head>, _ record: Record) {
+        peerEnded(record)
+        (record.pointee.isDelivered, record.pointee.hasFinalHead) = (true, true)
+        requestCount = 1
+        switch head.pointee.verdict {
+        case .fine:
+            push(.head(record.pointee.token))
+            push(.end(record.pointee.token))
+        case .refused(let reason):
+            record.pointee.dropsRest = true
+            push(.refused(record.pointee.token, reason))
+        case .malformed, .bomb: resetForPeer(record, .protocolError)
         }
     }
 }

@@ -233,7 +233,7 @@ public final class HTTP2Session {
         switch event {
         case .head(let stream), .refused(let stream, _), .data(let stream, _), .trailers(let stream),
             .end(let stream), .writable(let stream), .finished(let stream), .reset(let stream, _):
-            record(stream).map { !$0.pointee.isForgotten } ?? false
+            record(stream).map { !$0.pointee.isForgotten && !($0.pointee.dropsRest && event.isOfMessage) } ?? false
         case .goAway, .settingsAcknowledged, .pong: true
         }
     }

@@ -25,8 +25,8 @@ struct StreamRecord: ~Copyable {
     /// Whether the driver has heard of the stream: only then it is told of the end.
     var isDelivered = false
     var hasFinalHead = false
-    /// Whether it was refused: what the peer still sends is dropped.
-    var isRefused = false
+    /// Whether nobody wants what the peer still sends: it is dropped, and the stream reset once our side is complete.
+    var dropsRest = false
     /// Whether the peer's side is complete.
     var hasReceivedEnd = false
     /// Bytes delivered and not yet consumed.

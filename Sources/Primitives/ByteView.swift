@@ -101,6 +101,15 @@ public struct ByteView {
         return true
     }
 
+    /// Whether these are the bytes of `other`, ASCII letters of both compared without case.
+    public func matchesIgnoringCase(_ other: ByteView) -> Bool {
+        guard count == other.count else { return false }
+        for index in 0..<count where ASCII.lowercased(base[index]) != ASCII.lowercased(other.base[index]) {
+            return false
+        }
+        return true
+    }
+
     /// Whether the bytes begin with `literal`.
     @inlinable
     public func hasPrefix(_ literal: StaticString) -> Bool {

@@ -19,11 +19,15 @@ import Testing
         var head = RequestHead(limits: HTTPLimits())
         var scanned = 0
         let bytes = Array(request.utf8)
-        let isWhole = try bytes.withUnsafeBytes { try head.parse(ByteView($0), scanned: &scanned) }
-        #expect(isWhole)
         let token = SlabToken(index: 0, generation: 1)
+        // The views of the parts are not used after the bytes have gone.
+        let parts = try bytes.withUnsafeBytes { bytes in
+            let isWhole = try head.parse(ByteView(bytes), scanned: &scanned)
+            #expect(isWhole)
+            return RequestParts(head, of: ByteView(bytes))
+        }
         return Exchange(
-            token: token, downstream: token, target: target, head: head, limits: HTTPLimits(), now: Self.start)
+            token: token, downstream: token, target: target, request: parts, limits: HTTPLimits(), now: Self.start)
     }
 
     /// Limits in seconds after the arrival (total, response start, idle), what has come at which second, and the

@@ -44,7 +44,7 @@ import Testing
         Case("an unknown expectation", 417, "GET / HTTP/1.1\r\n\(host)Expect: 200-ok\r\n\r\n"),
         Case("CONNECT", 501, "CONNECT hello.example.com:443 HTTP/1.1\r\n\(host)\r\n"),
         Case("an unknown coding", 501, "POST / HTTP/1.1\r\n\(host)Transfer-Encoding: gzip, chunked\r\n\r\n"),
-        Case("HTTP/2 preface", 505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        Case("half of HTTP/2's preface", 505, "PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n"),
         Case("HTTP/3.0", 505, "GET / HTTP/3.0\r\n\(host)\r\n"),
     ]
 

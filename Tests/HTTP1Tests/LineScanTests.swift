@@ -1,7 +1,7 @@
-import HTTP
 import Primitives
 import Testing
 
+@testable import HTTP
 @testable import HTTP1
 
 /// The searches by words against the same searches byte by byte.
@@ -30,7 +30,7 @@ import Testing
                 LineScan.endOfText(view, from: start) == naive(start, ByteClass.isFieldValue)
                 && LineScan.endOfTarget(view, from: start) == naive(start, isTarget)
                 && LineScan.endOfToken(view, from: start) == naive(start, ByteClass.isToken)
-                && LineScan.endOfHostName(view) == naive(0, ByteClass.isHostName)
+                && Authority.endOfHostName(view) == naive(0, ByteClass.isHostName)
             if !agree { Issue.record("seed \(seed): \(bytes) from \(start)") }
         }
     }

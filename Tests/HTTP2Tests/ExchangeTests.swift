@@ -334,6 +334,68 @@ import Testing
         #expect(side.frames().contains { $0.type == 7 && $0.number(at: 4) == 1 })
     }
 
+    // MARK: What the driver stops to want
+
+    @Test func restOfARequestIsDroppedAndTheStreamResetAfterTheAnswer() {
+        let side = Side.openServer()
+        side.consumes = false
+        side.receive(Make.headers(1, Make.post, end: false) + Make.data(1, 3))
+        guard let stream = side.streams[1] else { return #expect(Bool(false), "\(side.log)") }
+        side.session.dropRest(of: stream)
+        #expect(side.session.unconsumedBytes(of: stream) == 0)
+        side.receive(Make.data(1, 2))
+        #expect(!side.log.contains("data 1 2"), "\(side.log)")
+        side.respond(stream)
+        let frames = side.frames()
+        #expect(frames.map(\.type).suffix(2) == [1, 3] && frames.last?.payload == [0, 0, 0, 0], "\(frames)")
+        #expect(side.pool.streamCount == 0 && side.log.last == "reset 1 NO_ERROR", "\(side.log)")
+    }
+
+    @Test func wholeRequestIsNotResetWhenItsRestIsDropped() {
+        let side = Side.openServer()
+        side.receive(Make.headers(1, Make.get))
+        guard let stream = side.streams[1] else { return #expect(Bool(false), "\(side.log)") }
+        side.session.dropRest(of: stream)
+        side.respond(stream)
+        #expect(side.frames().map(\.type) == [1] && side.log.last?.hasPrefix("finished") == true, "\(side.log)")
+    }
+
+    @Test func writableBytesAreToldAgainWhenHalfIsFree() {
+        var limits = HTTP2Limits()
+        limits.outboundBytes = 8192
+        let side = Side.openServer(limits: limits, settings: [(4, 0)])
+        side.receive(Make.headers(1, Make.get))
+        guard let stream = side.streams[1] else { return #expect(Bool(false), "\(side.log)") }
+        side.respond(stream, body: true)
+        #expect(side.session.writableBytes(on: stream) == 8192)
+        side.write(stream, [UInt8](repeating: 7, count: 5000))
+        #expect(side.session.writableBytes(on: stream) == 0)
+        side.receive(Make.window(1, 800))
+        _ = side.transmit()
+        #expect(!side.log.contains { $0.hasPrefix("writable") }, "\(side.log)")
+        side.receive(Make.window(1, 800))
+        _ = side.transmit()
+        #expect(side.log.contains { $0.hasPrefix("writable") }, "\(side.log)")
+        #expect(side.session.writableBytes(on: stream) == 8192 - 3400)
+    }
+
+    @Test func takenTrailersOutliveTheirStream() {
+        let side = Side.openServer()
+        var taken: UnsafeMutablePointer<HTTP2Head>?
+        side.onEvent = { event, side in
+            if case .trailers(let stream) = event { taken = side.session.takeTrailers(of: stream) }
+        }
+        side.receive(Make.headers(1, Make.post, end: false) + Make.headers(1, [("x-sum", "6")]))
+        if let stream = side.streams[1] { side.session.reset(stream, .cancel) }
+        _ = side.transmit()
+        #expect(side.pool.streamCount == 0 && side.pool.lentHeads == 1)
+        guard let taken else { return #expect(Bool(false), "\(side.log)") }
+        let count = taken.pointee.fields.count
+        #expect(count == 1)
+        side.pool.giveHead(taken)
+        #expect(side.pool.lentHeads == 0)
+    }
+
     @Test func pings() {
         let pair = Pair()
         pair.server.session.ping(42)
@@ -343,10 +405,22 @@ import Testing
 
     // MARK: Upgrade: h2c
 
+    /// The request of an HTTP/1.1 head, as a driver hands it over.
+    private func upgraded(_ side: Side, settings: StaticString, path: StaticString = "/") -> Bool {
+        var fields = HTTP2Fields()
+        fields.beginRequest(
+            method: ByteView("GET"), scheme: ByteView("http"), authority: ByteView("a.example"), path: ByteView(path))
+        fields.append("X-Mixed-Case", ByteView("1"))
+        return side.session.upgrade(settings: ByteView(settings), request: fields, isHead: false)
+    }
+
     @Test func upgradeGoesOnAsStreamOne() {
         let side = Side(.server)
-        let stream = side.session.upgrade(settings: ByteView("AAMAAABkAAQAoAAAAAIAAAAA"), isHead: false, context: 77)
-        #expect(stream != nil && stream.map { side.session.context(of: $0) } == 77)
+        let isUpgraded = upgraded(side, settings: "AAMAAABkAAQAoAAAAAIAAAAA")
+        #expect(isUpgraded)
+        side.drain()
+        #expect(side.log.first == "head 1 GET / a.example" && side.log.contains("end 1"), "\(side.log)")
+        let stream = side.streams[1]
         side.receive(Make.preface + Make.settings() + Make.frame(4, 1))
         side.respond(stream, body: true)
         side.write(stream, [1, 2, 3], end: true)
@@ -360,8 +434,8 @@ import Testing
     @Test func upgradeRefusesNonsense() {
         for bad in ["A", "AA==", "AAMAAABk!", "AAMAAAB", "AAMAAABkAAQAoAAAAAIAAAA"] as [StaticString] {
             let side = Side(.server)
-            #expect(side.session.upgrade(settings: ByteView(bad), isHead: false) == nil, "\(bad)")
-            #expect(side.pool.streamCount == 0)
+            let isUpgraded = upgraded(side, settings: bad)
+            #expect(!isUpgraded && side.pool.streamCount == 0, "\(bad)")
         }
     }
 

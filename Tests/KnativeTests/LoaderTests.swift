@@ -106,6 +106,43 @@ import Testing
         #expect(port?.isH2C == true)
     }
 
+    /// The name of the container port is the only word about the protocol, and these are all the words.
+    @Test(arguments: [
+        ("ports: [{containerPort: 8080}]", "", false), ("ports: [{name: \"\"}]", "", false),
+        ("ports: [{name: http1}]", "http1", false), ("ports: [{name: h2c}]", "h2c", true), ("args: [x]", "", false),
+    ])
+    func portNames(text: String, name: String, isH2C: Bool) {
+        let result = load(manifest(text))
+        #expect(result.diagnostics.isEmpty, "\(result.diagnostics)")
+        #expect(result.services.first?.template.container.port.name == name)
+        #expect(result.services.first?.template.container.port.isH2C == isH2C)
+    }
+
+    @Test(arguments: ["http", "http2", "H2C", "user-port", "grpc", "tcp"])
+    func otherPortNamesAreRefused(name: String) {
+        let path = "spec.template.spec.containers[0].ports"
+        #expect(
+            messages(manifest("ports: [{name: \(name)}]")) == [
+                "f.yaml:13:24: error: Port name \(name) is not allowed: \(path); "
+                    + "Name must be empty, or one of: 'h2c', 'http1'"
+            ])
+    }
+
+    /// A probe says `http` of a port without a name, else the port's name; nothing means the container's port.
+    @Test func probesNameTheirPort() {
+        func handler(_ port: String, _ probe: String) -> Probe.Handler? {
+            load(manifest("\(port)\nreadinessProbe: \(probe)")).services.first?.template.container.readinessProbe
+                .handler
+        }
+        let h2c = "ports: [{name: h2c, containerPort: 9000}]"
+        #expect(handler(h2c, "{tcpSocket: {port: h2c}}") == .tcpSocket(port: nil))
+        #expect(handler(h2c, "{grpc: {}}") == .grpc(port: nil, service: ""))
+        #expect(handler(h2c, "{grpc: {port: 9000, service: a.B}}") == .grpc(port: nil, service: "a.B"))
+        #expect(handler(h2c, "{grpc: {port: 0}}") == .grpc(port: nil, service: ""))
+        #expect(handler("args: [x]", "{tcpSocket: {port: http}}") == .tcpSocket(port: nil))
+        #expect(handler(h2c, "{tcpSocket: {port: http}}") == nil, "the port is named h2c")
+    }
+
     @Test func probesWithDefaults() {
         let text = """
             ports: [{containerPort: 9000}]

@@ -1,8 +1,9 @@
 import EventLoop
+import HTTP2
 import Primitives
 import TLS
 
-/// One client connection, HTTP/1.1: its socket, what is known of its readiness, and the bytes in between.
+/// One client connection: its socket, what is known of its readiness, and the bytes in between.
 ///
 /// Lives in a worker's slab. The worker moves its bytes; rules about messages are in HTTP1, rules about requests in
 /// `Exchange`.
@@ -18,6 +19,8 @@ struct DownstreamConnection: ~Copyable {
         case exchange
         /// Bytes go both ways uninterpreted (RFC 9110 §7.8).
         case tunnel
+        /// HTTP/2: the bytes are the session's, and every request is a stream with an exchange of its own.
+        case session
         /// The last word is said; what still comes is thrown away, so that the client can read it.
         case lingering
         /// Closed; the place is freed at the end of the wake-up.
@@ -47,6 +50,10 @@ struct DownstreamConnection: ~Copyable {
     /// How far the end of the head was searched.
     var scanned = 0
     var exchange = SlabToken.none
+    /// HTTP/2's part of the connection, in phase `session`.
+    var session: HTTP2Session?
+    /// Whether the worker will ask the session for bytes to transmit at the end of the wake-up.
+    var isTouched = false
     var requestsBegun = 0
     var closesAfterFlush = false
     var isQueuedForTurn = false

@@ -2,9 +2,11 @@ import Balancing
 import EventLoop
 import HTTP
 import HTTP1
+import HTTP2
 import Primitives
 
-/// One connection to a pod, HTTP/1.1. Lives in a worker's slab, either serving one exchange or waiting in the pool.
+/// One connection to a pod. Lives in a worker's slab. In HTTP/1.1 it serves one exchange or waits in the pool;
+/// in HTTP/2 it is shared by as many as it has streams for.
 struct UpstreamConnection: ~Copyable {
     enum Phase: Equatable {
         case connecting
@@ -17,16 +19,27 @@ struct UpstreamConnection: ~Copyable {
         case tunnel
         /// Waits in the pool.
         case pooled
+        /// HTTP/2: the bytes are the session's.
+        case shared
         case closed
     }
 
     let socket: Socket
     let token: SlabToken
     let endpoint: Endpoint
+    /// Whether it speaks HTTP/2.
+    let isShared: Bool
     var phase: Phase
+    /// What TLS must be made of when it is connected; nil: it stays plain.
+    var security: UpstreamSecurity?
     /// TLS; nil on a plain connection.
     var tls: Secure?
     var exchange = SlabToken.none
+    /// HTTP/2's part of the connection, in phase `shared`.
+    var session: HTTP2Session?
+    /// Exchanges that get a stream when it is connected.
+    var waiting: [SlabToken] = []
+    var isTouched = false
     var isReadable = false
     var isWritable: Bool
     var peerHasClosed = false
@@ -51,14 +64,18 @@ struct UpstreamConnection: ~Copyable {
     var hasEnded = false
     var idleSince: Instant
     var timer = TimerHandle.none
+    var timerInstant = Instant.distantFuture
 
-    /// Whether a timer limits its making.
+    /// Whether it is still being made, and its timer limits that.
     var isBeingMade: Bool { phase == .connecting || phase == .handshaking }
 
-    init(socket: consuming Socket, token: SlabToken, endpoint: Endpoint, isConnected: Bool, now: Instant) {
+    init(
+        socket: consuming Socket, token: SlabToken, endpoint: Endpoint, isShared: Bool, isConnected: Bool, now: Instant
+    ) {
         self.socket = socket
         self.token = token
         self.endpoint = endpoint
+        self.isShared = isShared
         phase = isConnected ? .awaitingHead : .connecting
         isWritable = isConnected
         idleSince = now

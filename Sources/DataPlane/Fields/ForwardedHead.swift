@@ -11,123 +11,180 @@ extension Worker {
     /// Replaced as well when nobody in front of us is trusted.
     private static let spoofable = KnownFieldSet(.xForwardedPort, .xRealIp)
 
-    /// Writes the head that was parsed from `bytes` into the output list's memory.
-    func writeRequestHead(_ bytes: ByteView, _ connection: Downstream, _ exchange: ExchangePointer) {
+    /// What is left out of a request's fields when it is sent on.
+    func excluded(of parts: RequestParts) -> KnownFieldSet {
         var excluded = Self.ours.union(KnownFieldSet(.http2Settings))
         if !options.trustsForwarded { excluded.formUnion(Self.spoofable) }
-        let hostIsReplaced = !requestHead.targetPrefix.isEmptyLiteral || requestHead.target != requestHead.pathAndQuery
-        if hostIsReplaced { excluded.formUnion(KnownFieldSet(.host)) }
+        if parts.hostIsReplaced { excluded.formUnion(KnownFieldSet(.host)) }
         // HTTP/1.0 knows no expectations (RFC 9110 §10.1.1).
-        if !requestHead.expectsContinue { excluded.formUnion(KnownFieldSet(.expect)) }
+        if !parts.expectsContinue { excluded.formUnion(KnownFieldSet(.expect)) }
+        return excluded
+    }
 
-        HeadWriter.writeRequestLine(requestHead, of: bytes, to: &output.writer)
-        if hostIsReplaced { HeadWriter.writeField("Host", bytes[requestHead.authority], to: &output.writer) }
-        HeadWriter.writeFields(requestHead.fields, of: bytes, excluding: excluded, to: &output.writer)
-        writeForwarding(bytes, connection)
-        if !requestHead.fields.present.contains(.xRequestId) { writeRequestID(exchange) }
-        if requestHead.framing == .chunked { output.writer.append("Transfer-Encoding: chunked\r\n") }
-        if requestHead.wantsUpgrade, let upgrade = requestHead.fields.firstIndex(of: .upgrade) {
-            output.writer.append("Connection: Upgrade\r\n")
-            HeadWriter.writeField("Upgrade", requestHead.fields.value(upgrade, in: bytes), to: &output.writer)
-        } else if requestHead.acceptsTrailers {
+    /// Writes the head as HTTP/1.1 into the output list's memory. `fields` are those of `parts`.
+    func writeRequestHead(
+        _ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream, _ exchange: ExchangePointer
+    ) {
+        output.writer.append(parts.methodBytes)
+        output.writer.append(ASCII.space)
+        output.writer.append(parts.pathPrefix)
+        output.writer.append(parts.path)
+        output.writer.append(" HTTP/1.1\r\n")
+        if parts.hostIsReplaced { HeadWriter.writeField("Host", parts.authority, to: &output.writer) }
+        HeadWriter.writeFields(fields, of: parts.bytes, excluding: excluded(of: parts), to: &output.writer)
+        writeForwarding(parts, fields, connection)
+        if !fields.present.contains(.xRequestId) {
+            output.writer.append("X-Request-Id: ")
+            let id = writeRequestID()
+            output.writer.append("\r\n")
+            note(requestID: id, exchange)
+        }
+        writeFraming(parts, fields)
+        if parts.wantsUpgrade {
+            writeUpgrade(parts, fields)
+        } else if parts.acceptsTrailers {
             output.writer.append("TE: trailers\r\nConnection: TE\r\n")
         }
         output.writer.append("\r\n")
     }
 
-    private func writeForwarding(_ bytes: ByteView, _ connection: Downstream) {
-        guard !options.trustsForwarded else { return writeTrustedForwarding(bytes, connection) }
-        let host = bytes[requestHead.authority]
+    private func writeFraming(_ parts: RequestParts, _ fields: borrowing FieldTable) {
+        if parts.framing == .chunked {
+            // An extended CONNECT has no length because it has no end, not because it has a body.
+            if !(parts.wantsUpgrade && parts.version == .http2) {
+                output.writer.append("Transfer-Encoding: chunked\r\n")
+            }
+        } else if parts.version == .http2, parts.framing == .none, parts.method.usuallyHasContent,
+            !fields.present.contains(.contentLength)
+        {
+            // HTTP/2 says by the end of the stream what HTTP/1.1 should say by a length (RFC 9110 §8.6).
+            output.writer.append("Content-Length: 0\r\n")
+        }
+    }
+
+    private func writeUpgrade(_ parts: RequestParts, _ fields: borrowing FieldTable) {
+        output.writer.append("Connection: Upgrade\r\n")
+        if parts.version == .http2 {
+            // RFC 8441 §5: the key of HTTP/1.1's handshake has no meaning in HTTP/2, so it is ours.
+            output.writer.append("Upgrade: websocket\r\nSec-WebSocket-Key: ")
+            WebSocketKey(random.next(), random.next()).append(to: &output.writer)
+            output.writer.append("\r\n")
+        } else if let upgrade = fields.firstIndex(of: .upgrade) {
+            HeadWriter.writeField("Upgrade", fields.value(upgrade, in: parts.bytes), to: &output.writer)
+        }
+    }
+
+    private func writeForwarding(_ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream) {
+        guard !options.trustsForwarded else { return writeTrustedForwarding(parts, fields, connection) }
+        let scheme = connection.pointee.scheme
         connection.pointee.withPeerText { peer in
             output.writer.append("X-Forwarded-For: ")
             output.writer.append(peer)
             output.writer.append("\r\nX-Forwarded-Proto: ")
-            output.writer.append(connection.pointee.scheme)
+            output.writer.append(scheme)
             output.writer.append("\r\nX-Forwarded-Host: ")
-            output.writer.append(host)
+            output.writer.append(parts.authority)
             output.writer.append("\r\nForwarded: ")
-            Forwarded.write(for: peer, host: host, proto: ByteView(connection.pointee.scheme), to: &output.writer)
+            Forwarded.write(for: peer, host: parts.authority, proto: ByteView(scheme), to: &output.writer)
             output.writer.append("\r\n")
         }
     }
 
-    /// Another proxy stands in front: its fields are kept, and the client we see (that proxy) is added.
-    private func writeTrustedForwarding(_ bytes: ByteView, _ connection: Downstream) {
-        let list = value(of: .xForwardedFor, bytes)
-        let proto = value(of: .xForwardedProto, bytes)
-        let host = value(of: .xForwardedHost, bytes)
-        output.writer.append("X-Forwarded-For: ")
-        var index = requestHead.fields.firstIndex(of: .xForwardedFor)
-        while let line = index {
-            output.writer.append(requestHead.fields.value(line, in: bytes))
-            output.writer.append(", ")
-            index = requestHead.fields.nextIndex(of: .xForwardedFor, from: line + 1)
+    private func writeTrustedForwarding(
+        _ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream
+    ) {
+        for field in ForwardingField.allCases {
+            output.writer.append(field.name)
+            output.writer.append(": ")
+            writeValue(of: field, parts, fields, connection)
+            output.writer.append("\r\n")
         }
-        connection.pointee.appendPeer(to: &output.writer)
-        output.writer.append("\r\n")
-        HeadWriter.writeField(
-            "X-Forwarded-Proto", proto.isEmpty ? ByteView(connection.pointee.scheme) : proto, to: &output.writer)
-        HeadWriter.writeField(
-            "X-Forwarded-Host", host.isEmpty ? bytes[requestHead.authority] : host, to: &output.writer)
-        output.writer.append("Forwarded: ")
-        let forwarded = value(of: .forwarded, bytes)
-        if !forwarded.isEmpty {
-            output.writer.append(forwarded)
-        } else if list.isEmpty {
+    }
+
+    /// Writes the value of one of the fields that say who asked, into the output list's memory.
+    ///
+    /// When another proxy stands in front, its fields are kept, and the client we see (that proxy) is added.
+    func writeValue(
+        of field: ForwardingField, _ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream
+    ) {
+        let isTrusted = options.trustsForwarded
+        let list = isTrusted ? value(of: .xForwardedFor, parts, fields) : .empty
+        let proto = isTrusted ? value(of: .xForwardedProto, parts, fields) : .empty
+        let host = isTrusted ? value(of: .xForwardedHost, parts, fields) : .empty
+        let scheme = proto.isEmpty ? ByteView(connection.pointee.scheme) : proto
+        switch field {
+        case .xForwardedFor:
+            if isTrusted { writeForwardedFor(parts, fields) }
+            connection.pointee.appendPeer(to: &output.writer)
+        case .xForwardedProto: output.writer.append(scheme)
+        case .xForwardedHost: output.writer.append(host.isEmpty ? parts.authority : host)
+        case .forwarded:
+            let forwarded = isTrusted ? value(of: .forwarded, parts, fields) : .empty
+            if !forwarded.isEmpty { return output.writer.append(forwarded) }
+            let named = isTrusted ? host : parts.authority
+            let told = isTrusted ? proto : scheme
+            guard list.isEmpty else { return Forwarded.write(for: list, host: named, proto: told, to: &output.writer) }
             connection.pointee.withPeerText { peer in
-                Forwarded.write(for: peer, host: host, proto: proto, to: &output.writer)
+                Forwarded.write(for: peer, host: named, proto: told, to: &output.writer)
             }
-        } else {
-            Forwarded.write(for: list, host: host, proto: proto, to: &output.writer)
         }
-        output.writer.append("\r\n")
     }
 
-    private func value(of field: KnownField, _ bytes: ByteView) -> ByteView {
-        requestHead.fields.firstIndex(of: field).map { requestHead.fields.value($0, in: bytes) } ?? .empty
+    private func writeForwardedFor(_ parts: RequestParts, _ fields: borrowing FieldTable) {
+        var index = fields.firstIndex(of: .xForwardedFor)
+        while let line = index {
+            output.writer.append(fields.value(line, in: parts.bytes))
+            output.writer.append(", ")
+            index = fields.nextIndex(of: .xForwardedFor, from: line + 1)
+        }
     }
 
-    /// A random (version 4) UUID, as Envoy makes it.
-    private func writeRequestID(_ exchange: ExchangePointer) {
+    private func value(of field: KnownField, _ parts: RequestParts, _ fields: borrowing FieldTable) -> ByteView {
+        fields.firstIndex(of: field).map { fields.value($0, in: parts.bytes) } ?? .empty
+    }
+
+    /// Writes a random (version 4) UUID, as Envoy makes it, into the output list's memory, and shows it there.
+    func writeRequestID() -> ByteView {
         let high = random.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000
         let low = random.next() & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
         let first = ByteWriter.hexDigits(UInt32(truncatingIfNeeded: high >> 32))
         let second = ByteWriter.hexDigits(UInt32(truncatingIfNeeded: high))
         let third = ByteWriter.hexDigits(UInt32(truncatingIfNeeded: low >> 32))
         let fourth = ByteWriter.hexDigits(UInt32(truncatingIfNeeded: low))
-        output.writer.append("X-Request-Id: ********-****-****-****-************\r\n")
-        guard !output.writer.overflowed else { return }
-        // Over the stars just written; the text ends 38 bytes after the digits begin.
-        let digits = UnsafeMutableRawPointer(output.writer.base + output.writer.count - 38)
+        output.writer.append("********-****-****-****-************")
+        guard !output.writer.overflowed else { return .empty }
+        // Over the stars just written.
+        let digits = UnsafeMutableRawPointer(output.writer.base + output.writer.count - 36)
         digits.storeBytes(of: first, as: UInt64.self)
         digits.storeBytes(of: UInt32(truncatingIfNeeded: second), toByteOffset: 9, as: UInt32.self)
         digits.storeBytes(of: UInt32(truncatingIfNeeded: second >> 32), toByteOffset: 14, as: UInt32.self)
         digits.storeBytes(of: UInt32(truncatingIfNeeded: third), toByteOffset: 19, as: UInt32.self)
         digits.storeBytes(of: UInt32(truncatingIfNeeded: third >> 32), toByteOffset: 24, as: UInt32.self)
         digits.storeBytes(of: fourth, toByteOffset: 28, as: UInt64.self)
-        note(requestID: ByteView(UnsafeRawBufferPointer(start: digits, count: 36)), exchange)
-    }
-
-    /// The head as the client receives it: what may pass of the pod's, and the framing and persistence of our side.
-    func writeResponseHead(_ bytes: ByteView, _ exchange: ExchangePointer) {
-        HeadWriter.writeStatusLine(responseHead.status, reason: bytes[responseHead.reason], to: &output.writer)
-        HeadWriter.writeFields(responseHead.fields, of: bytes, excluding: [], to: &output.writer)
-        if exchange.pointee.responseIsChunked { output.writer.append("Transfer-Encoding: chunked\r\n") }
-        if !responseHead.fields.present.contains(.date) {
-            // RFC 9110 §6.6.1: who forwards a response without a date adds it.
-            output.writer.append("Date: ")
-            date.append(to: &output.writer)
-            output.writer.append("\r\n")
-        }
-        if exchange.pointee.closesDownstream {
-            output.writer.append("Connection: close\r\n")
-        } else if exchange.pointee.clientVersion == .http10 {
-            output.writer.append("Connection: keep-alive\r\n")
-        }
-        output.writer.append("\r\n")
+        return ByteView(UnsafeRawBufferPointer(start: digits, count: 36))
     }
 }
 
-extension StaticString {
-    fileprivate var isEmptyLiteral: Bool { utf8CodeUnitCount == 0 }
+/// A field that tells the pod who asked, and how.
+enum ForwardingField: CaseIterable {
+    case xForwardedFor, xForwardedProto, xForwardedHost, forwarded
+
+    var name: StaticString {
+        switch self {
+        case .xForwardedFor: "X-Forwarded-For"
+        case .xForwardedProto: "X-Forwarded-Proto"
+        case .xForwardedHost: "X-Forwarded-Host"
+        case .forwarded: "Forwarded"
+        }
+    }
+
+    /// The name as HTTP/2 has it.
+    var lowercaseName: StaticString {
+        switch self {
+        case .xForwardedFor: "x-forwarded-for"
+        case .xForwardedProto: "x-forwarded-proto"
+        case .xForwardedHost: "x-forwarded-host"
+        case .forwarded: "forwarded"
+        }
+    }
 }

@@ -1,23 +1,26 @@
 import Balancing
 import TLS
 
-/// The client's side of TLS to pods, of one worker: a context for each `UpstreamSecurity`, and the last session of each
-/// endpoint.
+/// The client's side of TLS to pods, of one worker: a context for each `UpstreamSecurity` and protocol, and the last
+/// session of each endpoint.
 struct ClientContexts: ~Copyable {
     private struct Entry {
         /// Keeps the identifier from being given to another.
         let security: UpstreamSecurity
-        let context: TLSClientContext
+        var http1: TLSClientContext?
+        var http2: TLSClientContext?
     }
 
     private var entries: [ObjectIdentifier: Entry] = [:]
     private var sessions: [Int: TLSSession] = [:]
 
-    /// The context of `security`, made when it is first wanted.
-    mutating func context(_ security: UpstreamSecurity) throws(TLSSetupFailure) -> TLSClientContext {
-        if let entry = entries[ObjectIdentifier(security)] { return entry.context }
-        let context = try TLSClientContext(security.settings, trust: security.trust)
-        entries[ObjectIdentifier(security)] = Entry(security: security, context: context)
+    /// The context of `security` for HTTP/2 (`isShared`) or HTTP/1.1, made when it is first wanted.
+    mutating func context(_ security: UpstreamSecurity, isShared: Bool) throws(TLSSetupFailure) -> TLSClientContext {
+        var entry = entries[ObjectIdentifier(security)] ?? Entry(security: security)
+        if let made = isShared ? entry.http2 : entry.http1 { return made }
+        let context = try security.makeContext(isShared ? .http2 : .http1)
+        if isShared { entry.http2 = context } else { entry.http1 = context }
+        entries[ObjectIdentifier(security)] = entry
         return context
     }
 

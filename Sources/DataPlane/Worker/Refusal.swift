@@ -65,7 +65,7 @@ enum Refusal: Equatable {
         case .upstreamTLS(.requiredNameMissing): "the pod's certificate lacks the required name\n"
         case .upstreamTLS: "the TLS handshake with the pod failed\n"
         case .upstreamReset: "the pod closed the connection without a response\n"
-        case .badResponse: "the pod's response is not valid HTTP/1.1\n"
+        case .badResponse: "the pod's response is not valid HTTP\n"
         }
     }
 
@@ -82,6 +82,17 @@ enum Refusal: Equatable {
         case .connectFailed, .upstreamTLS: .upstreamConnectionFailure
         case .upstreamReset: .upstreamConnectionTermination
         case .badResponse: .upstreamProtocolError
+        }
+    }
+
+    /// The status of gRPC for it, as Envoy maps HTTP's (gRPC, "HTTP to gRPC Status Code Mapping"): 2 UNKNOWN,
+    /// 12 UNIMPLEMENTED, 13 INTERNAL, 14 UNAVAILABLE.
+    var grpcStatus: Int {
+        switch status {
+        case 400: 13
+        case 404: 12
+        case 429, 502, 503, 504: 14
+        default: 2
         }
     }
 

@@ -2,6 +2,7 @@ import EventLoop
 import Glibc
 import HTTP
 import HTTP1
+import HTTP2
 import Primitives
 
 /// What one write is made of: views of bytes in buffers, and framing bytes of its own between them.
@@ -135,6 +136,22 @@ extension SendList {
         }
         if chunked { try closeChunk(headPlace, total, progress, trailerBlock, &trailers, limits) }
         return (progress, total)
+    }
+
+    /// Lists the line before a chunk of `count` bytes; after the bytes the caller lists CR LF.
+    mutating func appendChunkHead(_ count: Int) {
+        HeadWriter.writeChunkHead(count, to: &writer)
+        appendWritten()
+    }
+
+    /// Lists the end of a chunked body, with the trailers that HTTP/2 brought.
+    mutating func appendChunkedEnd(_ trailers: UnsafePointer<HTTP2Head>?) {
+        writer.append("0\r\n")
+        if let trailers {
+            HeadWriter.writeFields(trailers.pointee.fields, of: trailers.pointee.bytes, excluding: [], to: &writer)
+        }
+        writer.append("\r\n")
+        appendWritten()
     }
 
     private mutating func closeChunk(

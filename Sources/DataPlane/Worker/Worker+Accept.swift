@@ -67,11 +67,18 @@ extension Worker {
         if code == EMFILE || code == ENFILE { events.post(.descriptorsExhausted(worker: options.index)) }
     }
 
-    /// From now on every answer closes its connection.
+    /// From now on every answer closes its connection, and HTTP/2's peers are told to open no more streams.
     ///
     /// Unused connections stay until `stopAccepting`: the next request of a busy client may be on its way, and closing
     /// now would lose it. In the meantime it is answered, with `Connection: close`.
-    func beginDrain() { isDraining = true }
+    func beginDrain() {
+        isDraining = true
+        for token in downstreams.tokens() {
+            guard let connection = downstreams[token], let session = connection.pointee.session else { continue }
+            session.goAway(now: now)
+            touch(connection)
+        }
+    }
 
     /// Takes what the kernel has accepted already, then refuses.
     func stopAccepting() {
@@ -97,7 +104,7 @@ extension Worker {
     private func isFinished(_ token: SlabToken) -> Bool {
         guard let connection = downstreams[token] else { return true }
         switch connection.pointee.phase {
-        case .head, .exchange, .tunnel: return false
+        case .head, .exchange, .tunnel, .session: return false
         case .lingering, .closed: return true
         case .handshake:
             if now.milliseconds(since: connection.pointee.acceptedAt) < Self.firstRequestGraceMilliseconds {

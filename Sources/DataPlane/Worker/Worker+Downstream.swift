@@ -2,6 +2,7 @@ import EventLoop
 import Glibc
 import HTTP
 import HTTP1
+import HTTP2
 import Primitives
 import Telemetry
 
@@ -31,6 +32,7 @@ extension Worker {
         case .idle, .head: if !isBlocked { readHead(connection) }
         case .exchange: exchangeDownstreamReady(connection)
         case .tunnel: pumpTunnel(connection)
+        case .session: sessionReady(connection)
         case .lingering: linger(connection)
         case .closed: break
         }
@@ -38,6 +40,7 @@ extension Worker {
 
     /// The connection is broken: whatever was under way is cancelled.
     func downstreamBroke(_ connection: Downstream) {
+        if connection.pointee.session != nil { return endSession(connection) }
         if let exchange = exchanges[connection.pointee.exchange] { clientGone(exchange) }
         close(connection)
     }
@@ -47,11 +50,7 @@ extension Worker {
         if exchange.pointee.stage == .active {
             if !exchange.pointee.requestIsComplete { pumpRequestBody(connection, exchange) }
             // The client may be ready for more of the response.
-            if exchange.pointee.stage == .active, let upstream = upstreams[exchange.pointee.upstream],
-                upstream.pointee.isReadable, connection.pointee.outbound.count == 0
-            {
-                readResponse(upstream)
-            }
+            resumeResponse(exchange, connection)
         }
         guard connection.pointee.peerHasClosed || mayHaveEnded(connection, exchange),
             connection.pointee.phase == .exchange, exchange.pointee.stage != .ended
@@ -60,6 +59,14 @@ extension Worker {
             clientGone(exchange)
             close(connection)
         }
+    }
+
+    /// Goes on with the response where the client had to be waited for.
+    func resumeResponse(_ exchange: ExchangePointer, _ connection: Downstream) {
+        guard exchange.pointee.stage == .active else { return }
+        if exchange.pointee.upstreamStream != .none { return pumpStreamResponse(exchange, connection) }
+        guard let upstream = upstreams[exchange.pointee.upstream], upstream.pointee.isReadable else { return }
+        readResponse(upstream)
     }
 
     /// Whether the client, which sends no more, waits for no answer either.
@@ -117,6 +124,15 @@ extension Worker {
     private func parseHead(_ connection: Downstream) -> Bool {
         if connection.pointee.phase == .idle { headBegins(connection) }
         let bytes = connection.pointee.inbound.bytes
+        if connection.pointee.requestsBegun == 0, bytes.base[0] == UInt8(ascii: "P") {
+            switch HTTP2Preface.match(bytes) {
+            case .yes:
+                beginSession(connection)
+                return true
+            case .needMore: return false
+            case .no: break
+            }
+        }
         headOwner = .none
         do throws(ParseFailure) {
             guard try requestHead.parse(bytes, scanned: &connection.pointee.scanned) else { return false }
@@ -124,6 +140,7 @@ extension Worker {
             replyWithoutExchange(connection, .parseFailure(error))
             return true
         }
+        if asksForSession(connection, bytes), upgradeToSession(connection, bytes) { return true }
         beginExchange(connection, bytes)
         return true
     }
@@ -165,6 +182,7 @@ extension Worker {
         case .handshake: handshakeFailed(connection)
         case .head: replyWithoutExchange(connection, .headTimeout)
         case .exchange, .tunnel: stalled(connection)
+        case .session: sessionTimerFired(connection)
         case .lingering: close(connection)
         case .closed: break
         }
@@ -202,7 +220,7 @@ extension Worker {
         if connection.pointee.outbound.count > 0 { return true }
         guard let upstream = upstreams[exchange.pointee.upstream] else { return false }
         switch exchange.pointee.stage {
-        case .active: return !exchange.pointee.requestIsComplete && upstream.pointee.outbound.count == 0
+        case .active: return !exchange.pointee.requestIsComplete && requestRoom(exchange, upstream) > 0
         case .tunnel: return connection.pointee.hasEnded || upstream.pointee.hasEnded
         case .waiting, .connecting, .ended: return false
         }
@@ -256,6 +274,7 @@ extension Worker {
         if connection.pointee.timerInstant != .distantFuture { timers.cancel(connection.pointee.timer) }
         buffers.release(&connection.pointee.inbound)
         buffers.release(&connection.pointee.outbound)
+        connection.pointee.session = nil
         uncountAddress(connection.pointee.peer)
         connectionBudget.give()
         closedDownstreams.append(connection.pointee.token)

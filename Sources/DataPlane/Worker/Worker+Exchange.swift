@@ -3,6 +3,7 @@ import Balancing
 import EventLoop
 import HTTP
 import HTTP1
+import HTTP2
 import Primitives
 import Telemetry
 
@@ -13,29 +14,43 @@ extension Worker {
     /// Starts the exchange of the head just parsed, which stands at the front of `bytes`.
     func beginExchange(_ connection: Downstream, _ bytes: ByteView) {
         connection.pointee.requestsBegun += 1
-        let routes = snapshot  // one reference for three looks
-        guard let route = routes.table.match(host: bytes[requestHead.host]) else {
-            return replyWithoutExchange(connection, .noRoute)
+        let parts = RequestParts(requestHead, of: bytes)
+        guard let target = route(parts) else { return replyWithoutExchange(connection, .noRoute) }
+        if connection.pointee.redirectPort != 0 { return redirect(connection, parts) }
+        guard let exchange = open(connection, .none, parts, target) else {
+            return replyWithoutExchange(connection, .overloaded)
         }
-        if connection.pointee.redirectPort != 0 { return redirect(connection, bytes) }
-        let target = routes.targets[routes.table.pick(route)]
-        guard let token = exchanges.vacancy() else { return replyWithoutExchange(connection, .overloaded) }
-        let exchange = exchanges.insert(
-            Exchange(
-                token: token, downstream: connection.pointee.token, target: target, head: requestHead,
-                limits: limits.http, now: now),
-            at: token)
-        headOwner = token
-        connection.pointee.exchange = token
+        headOwner = exchange.pointee.token
+        connection.pointee.exchange = exchange.pointee.token
         connection.pointee.phase = .exchange
         connection.pointee.deadline = .distantFuture
         if connection.pointee.requestsBegun >= limits.requestsPerConnection || isDraining {
             exchange.pointee.closesDownstream = true
         }
-        if options.accessLog != .off { note(exchange, bytes) }
+        if options.accessLog != .off { note(exchange, parts, requestHead.fields) }
+        admit(exchange, connection, to: target)
+    }
+
+    /// The revision that serves the request; nil if no rule has its host.
+    func route(_ parts: RequestParts) -> RevisionTarget? {
+        let routes = snapshot  // one reference for three looks
+        guard let route = routes.table.match(host: parts.host) else { return nil }
+        return routes.targets[routes.table.pick(route)]
+    }
+
+    /// Makes the exchange of a request, counted and with its time limit running. Nil at the limit of exchanges.
+    func open(
+        _ connection: Downstream, _ stream: HTTP2Stream, _ parts: RequestParts, _ target: RevisionTarget
+    ) -> ExchangePointer? {
+        guard let token = exchanges.vacancy() else { return nil }
+        let exchange = exchanges.insert(
+            Exchange(
+                token: token, downstream: connection.pointee.token, stream: stream, target: target, request: parts,
+                limits: limits.http, now: now),
+            at: token)
         count(arrivalAt: target)
         armDeadline(exchange)
-        admit(exchange, connection, to: target)
+        return exchange
     }
 
     private func count(arrivalAt target: RevisionTarget) {
@@ -49,7 +64,7 @@ extension Worker {
 
     // MARK: Admission
 
-    private func admit(_ exchange: ExchangePointer, _ connection: Downstream, to target: RevisionTarget) {
+    func admit(_ exchange: ExchangePointer, _ connection: Downstream, to target: RevisionTarget) {
         let waiter = Waiter(worker: options.index, token: exchange.pointee.token.packed)
         let outcome = target.gate.admit(waiter, view: &target.cell(options.index).pointee.view, random: random.next())
         settle(exchange, connection, outcome, of: target)
@@ -82,7 +97,9 @@ extension Worker {
             }
             if target.raiseDemand() { events.post(.demand(target)) }
             // A client that has gone already is noticed now; later its close is an edge of its own.
-            if connection.pointee.peerHasClosed { downstreamReady(connection.pointee.token, []) }
+            if connection.pointee.peerHasClosed, !exchange.pointee.isStream {
+                downstreamReady(connection.pointee.token, [])
+            }
         case .refused(.closed): fail(exchange, .revisionGone)
         case .refused(.queueFull), .refused(.queueFullOverall): fail(exchange, .queueFull)
         }
@@ -142,6 +159,7 @@ extension Worker {
         exchange.pointee.target.cell(options.index).pointee.stats.leave(now: now, proxied: false)
         if options.accessLog != .off { writeLog(exchange) }
         buffers.release(&exchange.pointee.log.bytes)
+        if exchange.pointee.isStream || exchange.pointee.upstreamStream != .none { releaseStreamMemory(exchange) }
         endedExchanges.append(exchange.pointee.token)
     }
 
@@ -163,7 +181,9 @@ extension Worker {
         }
         exchange.pointee.flags.insert(ResponseFlags(refusal.flag))
         abortUpstream(exchange)
-        if exchange.pointee.responseHasStarted {
+        if exchange.pointee.isStream {
+            failStream(exchange, connection, refusal)
+        } else if exchange.pointee.responseHasStarted {
             end(exchange)
             cut(connection)
         } else {
@@ -217,6 +237,7 @@ extension Worker {
         guard let connection = downstreams[exchange.pointee.downstream] else { return clientGone(exchange) }
         exchange.pointee.flags.insert(ResponseFlags(.upstreamTimeout))
         abortUpstream(exchange)
+        guard !exchange.pointee.isStream else { return endStreamLate(exchange, connection) }
         // Knative ends such a response cleanly: a body that is complete as far as its framing can say so.
         let isTunnel = exchange.pointee.stage == .tunnel
         let endsCleanly = exchange.pointee.responseIsChunked  // whole chunks only are listed, so this fits behind

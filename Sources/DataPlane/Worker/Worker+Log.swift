@@ -30,15 +30,16 @@ extension Worker {
 
     /// Copies what the line will show, since the request's bytes are gone when it is written. The parts of most
     /// requests fit the smallest buffer; a thousand that wait hold 4 MiB.
-    func note(_ exchange: ExchangePointer, _ bytes: ByteView) {
-        exchange.pointee.log.method = keep(bytes[requestHead.methodBytes], exchange)
-        exchange.pointee.log.target = keep(bytes[requestHead.target], exchange)
-        exchange.pointee.log.host = keep(bytes[requestHead.authority], exchange)
-        exchange.pointee.log.userAgent = keep(.userAgent, bytes, exchange)
-        exchange.pointee.log.referer = keep(named: "referer", bytes, exchange)
-        exchange.pointee.log.requestID = keep(.xRequestId, bytes, exchange)
-        exchange.pointee.log.forwardedFor = keep(.xForwardedFor, bytes, exchange)
-        exchange.pointee.log.traceparent = keep(.traceparent, bytes, exchange)
+    func note(_ exchange: ExchangePointer, _ parts: RequestParts, _ fields: borrowing FieldTable) {
+        exchange.pointee.log.method = keep(parts.methodBytes, exchange)
+        exchange.pointee.log.target = keep(parts.target, exchange)
+        exchange.pointee.log.host = keep(parts.authority, exchange)
+        exchange.pointee.log.userAgent = keep(fields.firstIndex(of: .userAgent), fields, parts.bytes, exchange)
+        let referer = fields.firstIndex(named: "referer", in: parts.bytes)
+        exchange.pointee.log.referer = keep(referer, fields, parts.bytes, exchange)
+        exchange.pointee.log.requestID = keep(fields.firstIndex(of: .xRequestId), fields, parts.bytes, exchange)
+        exchange.pointee.log.forwardedFor = keep(fields.firstIndex(of: .xForwardedFor), fields, parts.bytes, exchange)
+        exchange.pointee.log.traceparent = keep(fields.firstIndex(of: .traceparent), fields, parts.bytes, exchange)
     }
 
     /// Keeps the id that we gave to a request that came without one.
@@ -46,14 +47,11 @@ extension Worker {
         if options.accessLog != .off { exchange.pointee.log.requestID = keep(requestID, exchange) }
     }
 
-    private func keep(_ field: KnownField, _ bytes: ByteView, _ exchange: ExchangePointer) -> Range<Int> {
-        guard let index = requestHead.fields.firstIndex(of: field) else { return 0..<0 }
-        return keep(requestHead.fields.value(index, in: bytes), exchange)
-    }
-
-    private func keep(named name: StaticString, _ bytes: ByteView, _ exchange: ExchangePointer) -> Range<Int> {
-        guard let index = requestHead.fields.firstIndex(named: name, in: bytes) else { return 0..<0 }
-        return keep(requestHead.fields.value(index, in: bytes), exchange)
+    private func keep(
+        _ index: Int?, _ fields: borrowing FieldTable, _ bytes: ByteView, _ exchange: ExchangePointer
+    ) -> Range<Int> {
+        guard let index else { return 0..<0 }
+        return keep(fields.value(index, in: bytes), exchange)
     }
 
     private func keep(_ part: ByteView, _ exchange: ExchangePointer) -> Range<Int> {
@@ -77,7 +75,7 @@ extension Worker {
         record.requestID = noted[exchange.pointee.log.requestID]
         record.forwardedFor = noted[exchange.pointee.log.forwardedFor]
         record.traceID = Self.traceID(noted[exchange.pointee.log.traceparent])
-        record.protocolName = ByteView(exchange.pointee.clientVersion == .http10 ? "HTTP/1.0" : "HTTP/1.1")
+        record.protocolName = ByteView(exchange.pointee.clientVersion.name)
         record.status = UInt16(clamping: exchange.pointee.status)
         record.flags = exchange.pointee.flags
         record.bytesReceived = exchange.pointee.bytesReceived
@@ -103,25 +101,25 @@ extension Worker {
         }
     }
 
-    /// Writes the line of a request that never became an exchange.
-    func writeLog(_ refusal: Refusal, _ connection: Downstream) {
+    /// Writes the line of a request that never became an exchange. `parts` is nil if its head could not be read.
+    func writeLog(_ refusal: Refusal, _ connection: Downstream, _ parts: RequestParts?) {
         var record = AccessRecord()
         record.status = UInt16(clamping: refusal.status)
         record.flags = ResponseFlags(refusal.flag)
         record.bytesSent = UInt64(refusal.text.utf8CodeUnitCount)
-        writeLog(record, connection, showsHead: refusal == .noRoute)
+        writeLog(record, connection, parts)
     }
 
-    /// Writes the line of a request that never became an exchange; `showsHead`: of the head just parsed.
-    func writeLog(_ answer: AccessRecord, _ connection: Downstream, showsHead: Bool) {
+    /// Writes the line of a request that never became an exchange.
+    func writeLog(_ answer: AccessRecord, _ connection: Downstream, _ parts: RequestParts?) {
         var record = answer
-        record.protocolName = ByteView("HTTP/1.1")
+        record.protocolName = ByteView(
+            connection.pointee.session == nil ? HTTPVersion.http11.name : HTTPVersion.http2.name)
         record.startUnixNanoseconds = MonotonicClock.wallNanoseconds()
-        let bytes = connection.pointee.inbound.bytes
-        if showsHead {
-            record.method = bytes[requestHead.methodBytes]
-            record.path = bytes[requestHead.target]
-            record.host = bytes[requestHead.authority]
+        if let parts {
+            record.method = parts.methodBytes
+            record.path = parts.target
+            record.host = parts.authority
         }
         connection.pointee.withPeerText { peer in
             record.peer = peer
@@ -156,6 +154,17 @@ extension ByteWriter {
             append(shift == 0 ? ASCII.colon : UInt8(ascii: "."))
         }
         append(decimal: UInt64(address.port))
+    }
+}
+
+extension HTTPVersion {
+    /// The name in the log, as Envoy writes it.
+    fileprivate var name: StaticString {
+        switch self {
+        case .http10: "HTTP/1.0"
+        case .http11: "HTTP/1.1"
+        case .http2: "HTTP/2"
+        }
     }
 }
 

@@ -1,35 +1,54 @@
 import HTTP
 import HTTP1
+import HTTP2
 import Primitives
 import Telemetry
 
 /// Listeners that lead to `https` (Knative: httpOption Redirected).
 extension Worker {
-    /// Answers the request whose head was just parsed from `bytes` with 301.
-    func redirect(_ connection: Downstream, _ bytes: ByteView) {
+    /// Answers a request of HTTP/1.1 with 301.
+    func redirect(_ connection: Downstream, _ parts: RequestParts) {
         let keepsAlive =
-            requestHead.keepsAlive && requestHead.framing == .none && !isDraining
+            parts.keepsAlive && parts.framing == .none && !isDraining
             && connection.pointee.requestsBegun < limits.requestsPerConnection
-        let consumed = requestHead.length
         // Before the reply: it may break the connection, and then the bytes that the line shows have gone.
         if options.accessLog != .off {
             var record = AccessRecord()
             record.status = 301
-            writeLog(record, connection, showsHead: true)
+            writeLog(record, connection, parts)
         }
         output.clear()
         HeadWriter.writeStatusLine(301, reason: nil, to: &output.writer)
         output.writer.append("Location: ")
-        writeLocation(
-            host: bytes[requestHead.host], port: connection.pointee.redirectPort,
-            pathAndQuery: bytes[requestHead.pathAndQuery])
+        writeLocation(host: parts.host, port: connection.pointee.redirectPort, pathAndQuery: parts.path)
         output.writer.append("\r\nContent-Length: 0\r\nDate: ")
         date.append(to: &output.writer)
         output.writer.append(keepsAlive ? "\r\nConnection: keep-alive\r\n\r\n" : "\r\nConnection: close\r\n\r\n")
         output.appendWritten()
         // What was left out would make another head of it.
         guard !output.writer.overflowed, sendOutput(connection) else { return close(connection) }
-        afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive)
+        afterResponse(connection, consumed: parts.headLength, keepsAlive: keepsAlive)
+    }
+
+    /// Answers a request on a stream with 301.
+    func redirect(_ connection: Downstream, _ session: HTTP2Session, _ stream: HTTP2Stream, _ parts: RequestParts) {
+        if options.accessLog != .off {
+            var record = AccessRecord()
+            record.status = 301
+            writeLog(record, connection, parts)
+        }
+        output.clear()
+        writeLocation(host: parts.host, port: connection.pointee.redirectPort, pathAndQuery: parts.path)
+        let location = output.writer.written
+        streamFields.beginResponse(status: 301)
+        streamFields.append("location", location)
+        streamFields.append("content-length", decimal: 0)
+        appendDate()
+        guard !output.writer.overflowed, session.submitResponse(streamFields, hasBody: false, on: stream) else {
+            return session.reset(stream, .internalError)
+        }
+        session.dropRest(of: stream)
+        touch(connection)
     }
 
     /// Writes `https://HOST[:PORT]/path?query` to the output list's memory: the host and path of a request that was

@@ -20,7 +20,10 @@ extension Worker {
         }
         if case .headTimeout = refusal, connection.pointee.inbound.count == 0 { return close(connection) }
         // Before the reply: it may break the connection, and then the bytes that the line shows have gone.
-        if options.accessLog != .off { writeLog(refusal, connection) }
+        if options.accessLog != .off {
+            let parts = refusal == .noRoute ? RequestParts(requestHead, of: connection.pointee.inbound.bytes) : nil
+            writeLog(refusal, connection, parts)
+        }
         reply(connection, refusal, keepsAlive: keepsAlive, withBody: withBody)
         afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive)
     }

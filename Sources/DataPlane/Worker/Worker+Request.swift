@@ -4,26 +4,32 @@ import HTTP1
 import Primitives
 import Telemetry
 
-/// The request: its head written for the pod, its body read from the client and sent in the same wake-up, never more
-/// than one read ahead.
+/// The request to a pod that speaks HTTP/1.1: its head written, its body read from the client and sent in the same
+/// wake-up, never more than one read ahead.
 extension Worker {
     /// Writes the head and as much of the body as has been read, in one go.
     func sendRequest(_ exchange: ExchangePointer, _ connection: Downstream, _ upstream: Upstream) {
         exchange.pointee.stage = .active
-        let bytes = connection.pointee.inbound.bytes
-        if headOwner != exchange.pointee.token {
-            // It waited, and other heads were parsed meanwhile. It was good then, so it is good now.
-            var scanned = 0
-            headOwner = exchange.pointee.token
-            guard (try? requestHead.parse(bytes, scanned: &scanned)) == true else { return fail(exchange, .overloaded) }
-        }
         output.clear()
-        writeRequestHead(bytes, connection, exchange)
+        if exchange.pointee.isStream {
+            guard let head = connection.pointee.session?.head(of: exchange.pointee.stream) else { return }
+            writeRequestHead(RequestParts(head.pointee), head.pointee.fields, connection, exchange)
+        } else {
+            guard parseAgain(exchange, connection) else { return fail(exchange, .overloaded) }
+            let parts = RequestParts(requestHead, of: connection.pointee.inbound.bytes)
+            writeRequestHead(parts, requestHead.fields, connection, exchange)
+        }
         exchange.pointee.log.endpoint = upstream.pointee.endpoint.address
         output.appendWritten()
         guard !output.writer.overflowed else { return fail(exchange, .overloaded) }
         upstream.pointee.bytesBeforeRequest = upstream.pointee.bytesSent
         if exchange.pointee.waited { tellDispatched(exchange) }
+        guard !exchange.pointee.isStream else {
+            guard sendOutput(upstream, exchange) else { return }
+            // On a new connection nothing is sent again.
+            if upstream.pointee.requestsServed == 0 || headsAreScarce { forgetRequest(exchange, connection) }
+            return pumpStreamRequest(exchange, connection)
+        }
         if exchange.pointee.requestIsComplete {
             _ = sendOutput(upstream, exchange)
             if connection.pointee.phase == .exchange, connection.pointee.peerHasClosed { queueTurn(connection) }
@@ -33,7 +39,16 @@ extension Worker {
         }
     }
 
-    private func tellDispatched(_ exchange: ExchangePointer) {
+    /// Makes `requestHead` describe the head of `exchange` again: while it waited, others may have been parsed. It was
+    /// good then, so it is good now.
+    func parseAgain(_ exchange: ExchangePointer, _ connection: Downstream) -> Bool {
+        guard headOwner != exchange.pointee.token else { return true }
+        var scanned = 0
+        headOwner = exchange.pointee.token
+        return (try? requestHead.parse(connection.pointee.inbound.bytes, scanned: &scanned)) == true
+    }
+
+    func tellDispatched(_ exchange: ExchangePointer) {
         exchange.pointee.waited = false
         events.post(
             .dispatched(
@@ -42,7 +57,10 @@ extension Worker {
     }
 
     /// Forwards the part of the body that stands in the inbound buffer, behind what the output list holds already.
-    private func forwardBuffered(_ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream) {
+    func forwardBuffered(_ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream) {
+        guard exchange.pointee.upstreamStream == .none else {
+            return forwardBufferedToStream(connection, exchange, upstream)
+        }
         while true {
             let bytes = connection.pointee.inbound.bytes
             var cursor = exchange.pointee.consumed
@@ -67,13 +85,16 @@ extension Worker {
     func pumpRequestBody(_ connection: Downstream, _ exchange: ExchangePointer) {
         for _ in 0..<limits.readsPerWakeup {
             guard exchange.pointee.stage == .active, !exchange.pointee.requestIsComplete,
-                let upstream = upstreams[exchange.pointee.upstream], upstream.pointee.outbound.count == 0
+                let upstream = upstreams[exchange.pointee.upstream]
             else { return }
+            let room = requestRoom(exchange, upstream)
+            guard room > 0 else { return }
             guard connection.pointee.isReadable else { return armStallTimerIfUnset(connection) }
             output.clear()
             let goesOn =
                 connection.pointee.inbound.count > exchange.pointee.consumed
-                ? readBehindBuffered(connection, exchange, upstream) : readThrough(connection, exchange, upstream)
+                ? readBehindBuffered(connection, exchange, upstream)
+                : readThrough(connection, exchange, upstream, room: room)
             guard goesOn else { return }
         }
         if connection.pointee.isReadable { queueTurn(connection) }
@@ -101,14 +122,21 @@ extension Worker {
 
     /// Everything read so far is forwarded: from here the body goes through the scratch memory, and the request
     /// cannot be sent again.
-    private func readThrough(_ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream) -> Bool {
-        guard let count = readBody(connection, readPlace) else { return bodyReadEnded(connection, exchange) }
+    private func readThrough(
+        _ connection: Downstream, _ exchange: ExchangePointer, _ upstream: Upstream, room: Int
+    ) -> Bool {
+        let place = UnsafeMutableRawBufferPointer(rebasing: readPlace[..<min(room, readPlace.count)])
+        guard let count = readBody(connection, place) else { return bodyReadEnded(connection, exchange) }
         exchange.pointee.isReplayable = false
         buffers.release(&connection.pointee.inbound)
         exchange.pointee.consumed = 0
         let bytes = ByteView(UnsafeRawBufferPointer(rebasing: readPlace[..<count]))
         var cursor = 0
         var progress = BodyProgress.needMore
+        guard exchange.pointee.upstreamStream == .none else {
+            guard forwardToStream(bytes, &cursor, exchange, upstream) else { return false }
+            return keep(bytes.dropping(first: cursor), connection, exchange)
+        }
         repeat {
             do throws(ParseFailure) {
                 let part = try output.appendBody(
@@ -167,7 +195,25 @@ extension Worker {
         case .some: return
         case .broken: return upstreamBroke(upstream)
         }
-        if !exchange.pointee.requestIsComplete { pumpRequestBody(connection, exchange) }
+        resumeRequest(exchange, connection)
+    }
+
+    /// Goes on with the request where the pod had to be waited for.
+    func resumeRequest(_ exchange: ExchangePointer, _ connection: Downstream) {
+        guard exchange.pointee.stage == .active, !exchange.pointee.requestIsComplete else { return }
+        if exchange.pointee.isStream {
+            pumpStreamRequest(exchange, connection)
+        } else {
+            pumpRequestBody(connection, exchange)
+        }
+    }
+
+    /// How many more bytes of a request's body its pod takes now; 0: it will say when.
+    func requestRoom(_ exchange: ExchangePointer, _ upstream: Upstream) -> Int {
+        guard exchange.pointee.upstreamStream == .none else {
+            return upstream.pointee.session?.writableBytes(on: exchange.pointee.upstreamStream) ?? 0
+        }
+        return upstream.pointee.outbound.count == 0 ? Self.readBytes : 0
     }
 
     /// Sends the output list to the pod. False if the exchange has ended over it.

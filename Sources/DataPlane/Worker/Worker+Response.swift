@@ -5,7 +5,8 @@ import HTTP1
 import Primitives
 import Telemetry
 
-/// The response: read from the pod, written to the client in the same wake-up, never more than one read ahead.
+/// The response of a pod that speaks HTTP/1.1: read from the pod, written to the client in the same
+/// wake-up, never more than one read ahead.
 extension Worker {
     /// Reads what the pod has sent, as long as the client takes it.
     func readResponse(_ upstream: Upstream) {
@@ -15,16 +16,26 @@ extension Worker {
         for _ in 0..<limits.readsPerWakeup {
             guard upstream.pointee.phase == .awaitingHead || upstream.pointee.phase == .body,
                 upstream.pointee.isReadable, let exchange = exchanges[upstream.pointee.exchange],
-                let connection = downstreams[exchange.pointee.downstream],
-                connection.pointee.outbound.count == 0
+                let connection = downstreams[exchange.pointee.downstream]
             else { return }
-            guard readOnce(upstream, exchange, connection) else { return }
+            let room = responseRoom(exchange, connection)
+            guard room > 0, readOnce(upstream, exchange, connection, room: room) else { return }
         }
         if upstream.pointee.isReadable, upstream.pointee.phase != .pooled { queueTurn(upstream) }
     }
 
+    /// How many more bytes of a response's body its client takes now; 0: it will say when.
+    func responseRoom(_ exchange: ExchangePointer, _ connection: Downstream) -> Int {
+        guard !exchange.pointee.isStream else {
+            return connection.pointee.session?.writableBytes(on: exchange.pointee.stream) ?? 0
+        }
+        return connection.pointee.outbound.count == 0 ? Self.readBytes : 0
+    }
+
     /// One read and what comes of it. False if there is nothing more to do now.
-    private func readOnce(_ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream) -> Bool {
+    private func readOnce(
+        _ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream, room: Int
+    ) -> Bool {
         let isBuffered = upstream.pointee.inbound.count > 0
         if isBuffered, upstream.pointee.inbound.room == 0 {
             let wanted = max(BufferPool.smallest, upstream.pointee.inbound.capacity * 2)
@@ -33,8 +44,8 @@ extension Worker {
                 return false
             }
         }
-        let place =
-            isBuffered ? upstream.pointee.inbound.free : readPlace
+        let free = isBuffered ? upstream.pointee.inbound.free : readPlace
+        let place = UnsafeMutableRawBufferPointer(rebasing: free[..<min(room, free.count)])
         switch receive(upstream, into: place) {
         case .bytes(let count):
             if isBuffered {
@@ -74,11 +85,15 @@ extension Worker {
             cursor += responseHead.length
             if responseHead.isInterim {
                 guard forwardInterim(rest, exchange, connection) else { return false }
+            } else if responseHead.isSwitching, exchange.pointee.isStream {
+                guard startStreamTunnel(rest, upstream, exchange, connection) else { return false }
             } else if responseHead.isSwitching {
                 startTunnel(rest, bytes.dropping(first: cursor), upstream, exchange, connection)
                 return false
             } else {
-                guard startResponse(rest, upstream, exchange, hasHeadroom: !isBuffered) else { return false }
+                guard startResponse(rest, upstream, exchange, connection, hasHeadroom: !isBuffered) else {
+                    return false
+                }
             }
         }
         return forwardBody(bytes, &cursor, upstream, exchange, connection, isBuffered: isBuffered)
@@ -92,9 +107,25 @@ extension Worker {
             return false
         }
         exchange.pointee.lastResponseProgress = now
-        guard exchange.pointee.clientVersion == .http11 else { return true }
-        HeadWriter.writeStatusLine(responseHead.status, reason: bytes[responseHead.reason], to: &output.writer)
-        HeadWriter.writeFields(responseHead.fields, of: bytes, excluding: [], to: &output.writer)
+        return sendInterim(ResponseParts(responseHead, of: bytes), responseHead.fields, exchange, connection)
+    }
+
+    /// Passes a 1xx head on. False if the exchange has ended over it.
+    func sendInterim(
+        _ parts: ResponseParts, _ fields: borrowing FieldTable, _ exchange: ExchangePointer, _ connection: Downstream
+    ) -> Bool {
+        switch exchange.pointee.clientVersion {
+        case .http10: return true
+        case .http11: break
+        case .http2:
+            streamFields.beginResponse(status: parts.status)
+            streamFields.append(fields, of: parts.bytes)
+            _ = connection.pointee.session?.submitInterim(streamFields, on: exchange.pointee.stream)
+            touch(connection)
+            return true
+        }
+        HeadWriter.writeStatusLine(parts.status, reason: parts.reason, to: &output.writer)
+        HeadWriter.writeFields(fields, of: parts.bytes, excluding: [], to: &output.writer)
         output.writer.append("\r\n")
         guard !output.writer.overflowed else {
             fail(exchange, .badResponse)
@@ -110,23 +141,15 @@ extension Worker {
     /// The final head: settles how the body is framed on our side, and lists the head for sending. False if it is too
     /// large to be sent on.
     private func startResponse(
-        _ bytes: ByteView, _ upstream: Upstream, _ exchange: ExchangePointer, hasHeadroom: Bool
+        _ bytes: ByteView, _ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream,
+        hasHeadroom: Bool
     ) -> Bool {
-        let hasUnknownLength = responseHead.framing == .chunked || responseHead.framing == .untilClose
-        exchange.pointee.responseIsChunked = hasUnknownLength && exchange.pointee.clientVersion == .http11
-        if hasUnknownLength && !exchange.pointee.responseIsChunked { exchange.pointee.closesDownstream = true }
-        if isDraining { exchange.pointee.closesDownstream = true }
-        writeResponseHead(bytes, exchange)
-        guard !output.writer.overflowed else {
-            fail(exchange, .badResponse)
-            return false
-        }
+        let parts = ResponseParts(responseHead, of: bytes)
+        guard prepareResponse(parts, responseHead.fields, exchange, connection) else { return false }
         upstream.pointee.phase = .body
         upstream.pointee.keepsAlive = responseHead.keepsAlive
         upstream.pointee.decoder = BodyDecoder(responseHead.framing, limits: limits.http)
-        exchange.pointee.status = responseHead.status
-        exchange.pointee.firstByteAt = now
-        exchange.pointee.responseHasStarted = true
+        guard !exchange.pointee.isStream else { return true }
         let head = output.writer.written
         guard hasHeadroom, !exchange.pointee.responseIsChunked, head.count <= responseHead.length + Self.headroom else {
             output.appendWritten()
@@ -139,10 +162,43 @@ extension Worker {
         return true
     }
 
+    /// Settles how the body is framed on our side and writes the head: into the output list's memory for HTTP/1.1,
+    /// onto the stream for HTTP/2. False if it is too large to be sent on; the exchange has failed then.
+    func prepareResponse(
+        _ parts: ResponseParts, _ fields: borrowing FieldTable, _ exchange: ExchangePointer, _ connection: Downstream
+    ) -> Bool {
+        let hasUnknownLength = parts.framing == .chunked || parts.framing == .untilClose
+        exchange.pointee.responseIsChunked = hasUnknownLength && exchange.pointee.clientVersion != .http10
+        if hasUnknownLength && !exchange.pointee.responseIsChunked { exchange.pointee.closesDownstream = true }
+        if isDraining { exchange.pointee.closesDownstream = true }
+        let isWritten =
+            exchange.pointee.isStream
+            ? submitResponse(parts, fields, exchange, connection) : writeHead(parts, fields, exchange)
+        guard isWritten else {
+            fail(exchange, .badResponse)
+            return false
+        }
+        exchange.pointee.status = parts.status
+        exchange.pointee.firstByteAt = now
+        exchange.pointee.responseHasStarted = true
+        if exchange.pointee.isStream { forgetRequest(exchange, connection) }
+        return true
+    }
+
+    private func writeHead(
+        _ parts: ResponseParts, _ fields: borrowing FieldTable, _ exchange: ExchangePointer
+    ) -> Bool {
+        writeResponseHead(parts, fields, exchange)
+        return !output.writer.overflowed
+    }
+
     private func forwardBody(
         _ bytes: ByteView, _ cursor: inout Int, _ upstream: Upstream, _ exchange: ExchangePointer,
         _ connection: Downstream, isBuffered: Bool
     ) -> Bool {
+        guard !exchange.pointee.isStream else {
+            return forwardBodyToStream(bytes, &cursor, upstream, exchange, connection, isBuffered: isBuffered)
+        }
         var progress = BodyProgress.needMore
         repeat {
             do throws(ParseFailure) {
@@ -170,7 +226,7 @@ extension Worker {
     }
 
     /// Keeps what could not be understood yet: the beginning of a head or of trailers.
-    private func keep(
+    func keep(
         _ bytes: ByteView, from cursor: Int, _ upstream: Upstream, _ exchange: ExchangePointer, isBuffered: Bool
     ) -> Bool {
         if isBuffered {
@@ -192,7 +248,9 @@ extension Worker {
         guard upstream.pointee.phase == .body, upstream.pointee.inbound.count == 0, upstream.pointee.decoder.finish()
         else { return upstreamBroke(upstream) }
         output.clear()
-        if exchange.pointee.responseIsChunked {
+        if exchange.pointee.isStream {
+            endStreamResponse(exchange, connection)
+        } else if exchange.pointee.responseIsChunked {
             output.append(ByteView("0\r\n\r\n"))
             guard sendOutput(connection) else { return downstreamBroke(connection) }
             output.clear()
@@ -201,7 +259,7 @@ extension Worker {
     }
 
     /// The response is complete. The pod's slot is free at once; the client may still be taking the last bytes.
-    private func finishResponse(
+    func finishResponse(
         _ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream, leftover: Int
     ) {
         let requestIsComplete = exchange.pointee.requestIsComplete
@@ -210,8 +268,9 @@ extension Worker {
         exchange.pointee.upstream = .none
         // Bytes behind the response would be read as the next one's: never reuse such a connection.
         retire(upstream, isClean: requestIsComplete && leftover == 0)
-        let consumed = exchange.pointee.consumed
+        let (consumed, isStream) = (exchange.pointee.consumed, exchange.pointee.isStream)
+        if isStream, !requestIsComplete { connection.pointee.session?.dropRest(of: exchange.pointee.stream) }
         end(exchange)
-        afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive)
+        if !isStream { afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive) }
     }
 }

@@ -107,9 +107,6 @@ extension Worker {
         return true
     }
 
-    /// HTTP/2 was settled by ALPN.
-    func beginSession(_ connection: Downstream) { close(connection) }
-
     /// Says that we send no more; reading goes on.
     func shutdownWrite(_ connection: Downstream) {
         sayGoodbye(connection)

@@ -12,6 +12,7 @@ extension Worker {
 
     /// Sends the request of `exchange`, which has a slot of `endpoint`, on the warmest unused connection or a new one.
     func dispatch(_ exchange: ExchangePointer, _ connection: Downstream, to endpoint: Endpoint) {
+        if usesStream(exchange) { return dispatchStream(exchange, connection, to: endpoint) }
         while let token = pool.pop(endpoint: endpoint.id) {
             guard let upstream = upstreams[token], upstream.pointee.phase == .pooled else { continue }
             // Endpoint numbers are used again: the connection must be to this very endpoint.
@@ -25,7 +26,16 @@ extension Worker {
             attach(upstream, exchange)
             return sendRequest(exchange, connection, upstream)
         }
-        connect(exchange, connection, to: endpoint)
+        connect(exchange, connection, to: endpoint, isShared: false)
+    }
+
+    /// Whether the request goes to its pod in HTTP/2. A change of protocol is HTTP/1.1's.
+    private func usesStream(_ exchange: ExchangePointer) -> Bool {
+        switch exchange.pointee.target.upstreamProtocol {
+        case .http1: false
+        case .h2c: !exchange.pointee.wantsUpgrade
+        case .asInbound: exchange.pointee.isStream && !exchange.pointee.wantsUpgrade
+        }
     }
 
     private func attach(_ upstream: Upstream, _ exchange: ExchangePointer) {
@@ -34,7 +44,7 @@ extension Worker {
         exchange.pointee.upstream = upstream.pointee.token
     }
 
-    private func connect(_ exchange: ExchangePointer, _ connection: Downstream, to endpoint: Endpoint) {
+    func connect(_ exchange: ExchangePointer, _ connection: Downstream, to endpoint: Endpoint, isShared: Bool) {
         exchange.pointee.stage = .connecting
         exchange.pointee.connectAttempts += 1
         guard let token = upstreams.vacancy() else { return fail(exchange, .overloaded) }
@@ -44,16 +54,20 @@ extension Worker {
         case .failed(let code): return connectFailed(exchange, connection, endpoint, code)
         case .connected(let socket):
             upstream = upstreams.insert(
-                UpstreamConnection(socket: socket, token: token, endpoint: endpoint, isConnected: true, now: now),
+                UpstreamConnection(
+                    socket: socket, token: token, endpoint: endpoint, isShared: isShared, isConnected: true, now: now),
                 at: token)
         case .pending(let socket):
             upstream = upstreams.insert(
-                UpstreamConnection(socket: socket, token: token, endpoint: endpoint, isConnected: false, now: now),
+                UpstreamConnection(
+                    socket: socket, token: token, endpoint: endpoint, isShared: isShared, isConnected: false, now: now),
                 at: token)
         }
-        attach(upstream, exchange)
+        upstream.pointee.security = exchange.pointee.target.upstreamSecurity
+        if isShared { wait(for: upstream, exchange) } else { attach(upstream, exchange) }
         guard poller.register(upstream.pointee.socket.fd, token: TaggedToken(.upstream, token).packed) == 0 else {
-            return fail(exchange, .overloaded)
+            fail(exchange, .overloaded)
+            return close(upstream)
         }
         if upstream.pointee.phase == .connecting {
             upstream.pointee.timer = timers.arm(
@@ -65,7 +79,7 @@ extension Worker {
     }
 
     /// Nothing was sent, so the request may go elsewhere; the pod is looked at by the control thread.
-    private func connectFailed(
+    func connectFailed(
         _ exchange: ExchangePointer, _ connection: Downstream, _ endpoint: Endpoint, _ code: Int32
     ) {
         let isOurFault = [EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL].contains(code)
@@ -80,14 +94,19 @@ extension Worker {
         readmit(exchange, connection, avoiding: endpoint)
     }
 
-    func connectTimedOut(_ token: SlabToken) {
-        guard let upstream = upstreams[token], upstream.pointee.isBeingMade else { return }
-        connectionAttemptFailed(upstream, ETIMEDOUT)
+    func upstreamTimerFired(_ token: SlabToken) {
+        guard let upstream = upstreams[token] else { return }
+        switch upstream.pointee.phase {
+        case .connecting, .handshaking: connectionAttemptFailed(upstream, ETIMEDOUT)
+        case .shared: sharedTimerFired(upstream)
+        case .awaitingHead, .body, .tunnel, .pooled, .closed: break
+        }
     }
 
     func connectionAttemptFailed(_ upstream: Upstream, _ code: Int32) {
         let endpoint = upstream.pointee.endpoint
         let token = upstream.pointee.exchange
+        if upstream.pointee.isShared { return sharedAttemptFailed(upstream, code) }
         close(upstream)
         guard let exchange = exchanges[token], exchange.pointee.stage == .connecting,
             let connection = downstreams[exchange.pointee.downstream]
@@ -120,6 +139,7 @@ extension Worker {
         case .pooled:
             // What TLS says by itself (tickets) is nothing of the pod's.
             if upstream.pointee.isReadable, upstream.pointee.tls == nil || !isSilent(upstream) { close(upstream) }
+        case .shared: sharedReady(upstream)
         case .closed: break
         }
     }
@@ -135,16 +155,16 @@ extension Worker {
 
     /// The transport is there: TLS comes first, if the revision wants it.
     private func upstreamConnected(_ upstream: Upstream) {
-        if upstream.pointee.tls == nil, let exchange = exchanges[upstream.pointee.exchange],
-            let security = exchange.pointee.target.upstreamSecurity
-        {
-            return beginHandshake(upstream, exchange, security)
+        if let security = upstream.pointee.security {
+            beginHandshake(upstream, security)
+        } else {
+            upstreamOpened(upstream)
         }
-        upstreamOpened(upstream)
     }
 
     /// The connection can take its first request.
     func upstreamOpened(_ upstream: Upstream) {
+        if upstream.pointee.isShared { return openSharing(upstream) }
         guard let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage == .connecting,
             let connection = downstreams[exchange.pointee.downstream]
         else { return close(upstream) }
@@ -178,18 +198,15 @@ extension Worker {
         close(upstream)
         exchange.pointee.upstream = .none
         exchange.pointee.hasRetried = true
-        exchange.pointee.consumed = exchange.pointee.headLength
-        exchange.pointee.decoder = BodyDecoder(exchange.pointee.framing, limits: limits.http)
-        exchange.pointee.requestIsComplete =
-            exchange.pointee.framing == .none || exchange.pointee.framing == .length(0)
-        exchange.pointee.bytesReceived = 0
-        connect(exchange, connection, to: endpoint)
+        exchange.pointee.rewind(limits: limits.http)
+        connect(exchange, connection, to: endpoint, isShared: false)
     }
 
     /// Drops the pod's connection of an exchange that will not finish.
     func abortUpstream(_ exchange: ExchangePointer) {
         guard let upstream = upstreams[exchange.pointee.upstream] else { return }
         exchange.pointee.upstream = .none
+        guard !upstream.pointee.isShared else { return leave(upstream, exchange) }
         close(upstream)
     }
 
@@ -197,7 +214,7 @@ extension Worker {
     func retire(_ upstream: Upstream, isClean: Bool) {
         upstream.pointee.requestsServed += 1
         upstream.pointee.exchange = .none
-        if upstream.pointee.tls != nil { keepSession(upstream) }
+        if upstream.pointee.tls != nil, upstream.pointee.requestsServed == 1 { keepSession(upstream) }
         // The last read may have ended just where the message did; what is behind it would answer the next request.
         if isClean, upstream.pointee.isReadable, isSilent(upstream) { upstream.pointee.isReadable = false }
         guard isClean, upstream.pointee.keepsAlive, !upstream.pointee.peerHasClosed, !upstream.pointee.isReadable,
@@ -219,8 +236,9 @@ extension Worker {
     /// Every few seconds: closes connections that have waited too long.
     func sweepPool() {
         sweepIsArmed = false
-        guard pool.count > 0 else { return }
+        guard pool.count + pool.sharedCount > 0 else { return }
         armSweep()
+        sweepShared()
         pool.sweep { token in
             guard let upstream = upstreams[token], upstream.pointee.phase == .pooled else { return false }
             guard now.milliseconds(since: upstream.pointee.idleSince) >= limits.upstreamIdleMilliseconds else {
@@ -234,8 +252,11 @@ extension Worker {
     /// Closes the socket at the end of the wake-up and gives everything back.
     func close(_ upstream: Upstream) {
         guard upstream.pointee.phase != .closed else { return }
-        if upstream.pointee.isBeingMade { timers.cancel(upstream.pointee.timer) }
+        if upstream.pointee.isBeingMade || upstream.pointee.timerInstant != .distantFuture {
+            timers.cancel(upstream.pointee.timer)
+        }
         if upstream.pointee.tls != nil { closeSecure(upstream) }
+        if upstream.pointee.isShared { stopSharing(upstream) }
         upstream.pointee.phase = .closed
         buffers.release(&upstream.pointee.inbound)
         buffers.release(&upstream.pointee.outbound)

@@ -8,13 +8,13 @@ import TLS
 extension Worker {
     // MARK: The handshake
 
-    /// The transport is there. The exchange goes on connecting.
-    func beginHandshake(_ upstream: Upstream, _ exchange: ExchangePointer, _ security: UpstreamSecurity) {
-        let identity = security.identity
-        guard let context = try? clientContexts.context(security),
+    /// The transport is there. Whoever waits for the connection goes on waiting.
+    func beginHandshake(_ upstream: Upstream, _ security: UpstreamSecurity) {
+        guard let context = try? clientContexts.context(security, isShared: upstream.pointee.isShared),
             let tls = try? TLSConnection(
-                connecting: context, to: identity, resuming: clientContexts.session(upstream.pointee.endpoint))
-        else { return fail(exchange, .upstreamTLS(.ours)) }
+                connecting: context, to: security.identity,
+                resuming: clientContexts.session(upstream.pointee.endpoint))
+        else { return refuse(upstream, .ours) }
         upstream.pointee.phase = .handshaking
         upstream.pointee.timer = timers.arm(
             now.adding(milliseconds: limits.upstreamHandshakeMilliseconds),
@@ -56,17 +56,22 @@ extension Worker {
     /// A pod that cannot prove who it is gets no request, and no other is asked: the client is told (502, as Go's proxy
     /// does). A connection that broke is one that was refused.
     private func handshakeFailed(_ upstream: Upstream, _ tls: Secure, _ code: Int32) {
-        guard let failure = tls.pointee.failure, let exchange = exchanges[upstream.pointee.exchange],
-            exchange.pointee.stage == .connecting
-        else { return connectionAttemptFailed(upstream, code) }
-        fail(exchange, .upstreamTLS(failure.kind))
+        guard let failure = tls.pointee.failure else { return connectionAttemptFailed(upstream, code) }
+        refuse(upstream, failure.kind)
     }
 
-    /// After the first response, by which tickets have come: the next connection may resume the session.
+    private func refuse(_ upstream: Upstream, _ kind: TLSFailure.Kind) {
+        if upstream.pointee.isShared { return sharedAttemptRefused(upstream, .upstreamTLS(kind)) }
+        let exchange = exchanges[upstream.pointee.exchange]
+        close(upstream)
+        guard let exchange, exchange.pointee.stage == .connecting else { return }
+        exchange.pointee.upstream = .none
+        fail(exchange, .upstreamTLS(kind))
+    }
+
+    /// When tickets have come, with the first response: the next connection may resume the session.
     func keepSession(_ upstream: Upstream) {
-        guard upstream.pointee.requestsServed == 1, let tls = upstream.pointee.tls,
-            let session = tls.pointee.tls.session()
-        else { return }
+        guard let session = upstream.pointee.tls?.pointee.tls.session() else { return }
         clientContexts.keep(session, of: upstream.pointee.endpoint)
     }
 
@@ -174,9 +179,16 @@ extension Worker {
         if replies.count > 0 { _ = sendWire(upstream, replies.written) }
     }
 
-    /// What closing a TLS connection takes besides: one that rests ends in an orderly way.
+    /// What closing a TLS connection takes besides: one that rests, and one whose messages say where they end, ends in
+    /// an orderly way.
     func closeSecure(_ upstream: Upstream) {
-        if upstream.pointee.phase == .pooled { sayGoodbye(upstream) }
+        switch upstream.pointee.phase {
+        case .pooled: sayGoodbye(upstream)
+        case .shared:
+            keepSession(upstream)
+            sayGoodbye(upstream)
+        case .connecting, .handshaking, .awaitingHead, .body, .tunnel, .closed: break
+        }
         upstream.pointee.tls?.pointee.release(to: &buffers)
     }
 }

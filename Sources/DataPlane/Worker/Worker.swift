@@ -4,6 +4,7 @@ import EventLoop
 import Glibc
 import HTTP
 import HTTP1
+import HTTP2
 import Primitives
 import TLS
 import Telemetry
@@ -79,6 +80,10 @@ public final class Worker {
     var responseHead: ResponseHead
     var trailers: FieldTable
     var output = SendList()
+    /// The head that is being submitted to a session.
+    var streamFields: HTTP2Fields
+    /// What the sessions of this worker share.
+    let sessionPool: HTTP2Pool
     /// Where bodies and response heads are read. The headroom lets a rewritten head be put right before the body.
     let scratch: UnsafeMutableRawBufferPointer
     static let headroom = 4096
@@ -89,8 +94,15 @@ public final class Worker {
 
     /// Where TLS passes bytes on.
     let cipherScratch = CipherScratch()
+    /// Where sessions are read: apart from `scratch`, which serves what their events cause.
+    let sessionPlace: UnsafeMutableRawBufferPointer
+    /// Where sessions write.
+    let transmitPlace: UnsafeMutableRawBufferPointer
+    static let sessionBytes = 64 * 1024
 
     // Work left for the end of the event or the wake-up.
+    /// Connections whose session may have something to transmit.
+    var touchedSessions: [TaggedToken] = []
     var localGrants: [(RevisionTarget, Grant)] = []
     var turns: [TaggedToken] = []
     var closedDownstreams: [SlabToken] = []
@@ -121,12 +133,18 @@ public final class Worker {
         buffers = BufferPool(limit: limits.bufferedBytes)
         downstreams = Slab(limit: limits.connections)
         upstreams = Slab(limit: limits.connections * 2)
-        exchanges = Slab(limit: limits.connections)
+        exchanges = Slab(limit: max(limits.connections, limits.streams))
         random = SeededRandom(seed: options.seed &+ UInt64(options.index) &* 0x1234_5678_9ABC_DEF1)
         requestHead = RequestHead(limits: limits.http)
         responseHead = ResponseHead(limits: limits.http)
         trailers = FieldTable(capacity: limits.http.fieldCount)
         scratch = .allocate(byteCount: Self.headroom + Self.readBytes, alignment: 64)
+        sessionPlace = .allocate(byteCount: Self.sessionBytes, alignment: 64)
+        transmitPlace = .allocate(byteCount: Self.sessionBytes, alignment: 64)
+        streamFields = HTTP2Fields(capacity: limits.http.fieldCount + 16)
+        sessionPool = HTTP2Pool(
+            limits: limits.http2Limits, streams: limits.streams, outboundBytes: limits.bufferedBytes,
+            heads: limits.bufferedBytes / BufferPool.smallest)
         var made: [WorkerListener] = []
         for (descriptor, listener) in listeners {
             made.append(try WorkerListener(owning: descriptor, listener, options))
@@ -144,7 +162,11 @@ public final class Worker {
         }
     }
 
-    deinit { scratch.deallocate() }
+    deinit {
+        scratch.deallocate()
+        sessionPlace.deallocate()
+        transmitPlace.deallocate()
+    }
 
     // MARK: The loop
 
@@ -155,7 +177,7 @@ public final class Worker {
 
     /// One wake-up.
     private func turn() {
-        let deadline = turns.isEmpty ? timers.nextDeadline : now
+        let deadline = turns.isEmpty && touchedSessions.isEmpty ? timers.nextDeadline : now
         let count = poller.wait(until: deadline, now: now)
         now = MonotonicClock.now()
         handshakeSteps = 0
@@ -163,6 +185,7 @@ public final class Worker {
         for index in 0..<count { dispatch(poller.token(index), poller.readiness(index)) }
         while let payload = timers.expire(now: now) { timerFired(TaggedToken(packed: payload)) }
         takeTurns()
+        transmitSessions()
         sayDrainedIfSo()
         freeClosed()
         flushLog()
@@ -236,6 +259,7 @@ public final class Worker {
             case .certificates(let new): for listener in listeners { listener.tls?.certificates = new }
             case .forget(let endpoint):
                 for token in pool.takeAll(endpoint: endpoint.id) { closePooled(token) }
+                for token in pool.shared(endpoint: endpoint.id) { retireShared(token) }
                 clientContexts.forget(endpoint)
             case .drain: beginDrain()
             case .stopAccepting: stopAccepting()
@@ -273,7 +297,7 @@ public final class Worker {
     private func timerFired(_ tagged: TaggedToken) {
         switch tagged.kind {
         case .downstream: downstreamTimerFired(tagged.token)
-        case .upstream: connectTimedOut(tagged.token)
+        case .upstream: upstreamTimerFired(tagged.token)
         case .exchange: exchangeTimerFired(tagged.token)
         case .sweep: sweepPool()
         case .resumeAccept: _ = watchListener(Int(tagged.token.index))

@@ -38,12 +38,14 @@ extension Worker {
             switch upstream.pointee.phase {
             case .connecting, .handshaking, .awaitingHead, .body, .tunnel: gauges.upstreams += 1
             case .pooled: gauges.pooledUpstreams += 1
+            case .shared where upstream.pointee.session?.streamCount == 0: gauges.pooledUpstreams += 1
+            case .shared: gauges.upstreams += 1
             case .closed: break
             }
         }
         gauges.handshakes = handshakes
         gauges.failedHandshakes = failedHandshakes
-        gauges.lentBytes = buffers.lentBytes
+        gauges.lentBytes = buffers.lentBytes + sessionPool.lentBytes
         gauges.timers = timers.count - (sweepIsArmed ? 1 : 0)
         return gauges
     }

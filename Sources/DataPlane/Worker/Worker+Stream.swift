@@ -1,0 +1,227 @@
+import HTTP
+import HTTP2
+import Primitives
+import Telemetry
+
+/// A client's request on a stream of HTTP/2: its beginning, its body on the way to the pod, answers of our own.
+extension Worker {
+    // MARK: Beginning
+
+    func beginStream(_ connection: Downstream, _ session: HTTP2Session, _ stream: HTTP2Stream) {
+        guard let head = session.head(of: stream) else { return }
+        connection.pointee.requestsBegun += 1
+        connection.pointee.lastProgress = now
+        let parts = RequestParts(head.pointee)
+        guard let target = route(parts) else { return refuse(connection, session, stream, parts, .noRoute) }
+        if connection.pointee.redirectPort != 0 { return redirect(connection, session, stream, parts) }
+        guard let exchange = open(connection, stream, parts, target) else {
+            return refuse(connection, session, stream, parts, .overloaded)
+        }
+        session.setContext(exchange.pointee.token.packed, of: stream)
+        if options.accessLog != .off { note(exchange, parts, head.pointee.fields) }
+        admit(exchange, connection, to: target)
+    }
+
+    private func refuse(
+        _ connection: Downstream, _ session: HTTP2Session, _ stream: HTTP2Stream, _ parts: RequestParts,
+        _ refusal: Refusal
+    ) {
+        if options.accessLog != .off { writeLog(refusal, connection, parts) }
+        reply(session, stream, refusal, isHead: parts.method == .head, isGRPC: parts.isGRPC)
+        touch(connection)
+    }
+
+    /// A request whose head we do not take.
+    func refuse(
+        _ connection: Downstream, _ session: HTTP2Session, _ stream: HTTP2Stream, _ reason: ParseFailure.Reason
+    ) {
+        let refusal = Refusal.parseFailure(ParseFailure(reason, offset: 0))
+        if options.accessLog != .off { writeLog(refusal, connection, nil) }
+        reply(session, stream, refusal, isHead: false, isGRPC: false)
+        touch(connection)
+    }
+
+    // MARK: The body
+
+    /// Takes bytes of the body: on to the pod at once, or kept until it takes them. What has not left us is missing in
+    /// the client's window, so no more than that is ever kept.
+    func takeStreamBody(
+        _ bytes: ByteView, _ exchange: ExchangePointer, _ connection: Downstream, _ session: HTTP2Session
+    ) {
+        connection.pointee.lastProgress = now
+        var rest = bytes
+        if !exchange.pointee.isReplayable, exchange.pointee.requestBody.count == 0 {
+            let sent = forwardRequest(rest, exchange)
+            guard exchange.pointee.stage != .ended else { return }
+            session.consume(sent, on: exchange.pointee.stream)
+            rest = rest.dropping(first: sent)
+        }
+        guard !rest.isEmpty else { return }
+        let held = exchange.pointee.requestBody.count
+        guard buffers.provide(held + rest.count, in: &exchange.pointee.requestBody),
+            exchange.pointee.requestBody.append(rest)
+        else { return fail(exchange, .overloaded) }
+        pumpStreamRequest(exchange, connection)
+    }
+
+    /// Sends on what is kept of the body, as much as the pod takes, and its end.
+    func pumpStreamRequest(_ exchange: ExchangePointer, _ connection: Downstream) {
+        while exchange.pointee.stage == .active, exchange.pointee.consumed < exchange.pointee.requestBody.count {
+            let sent = forwardRequest(
+                exchange.pointee.requestBody.bytes.dropping(first: exchange.pointee.consumed), exchange)
+            guard exchange.pointee.stage != .ended, sent > 0 else { break }
+            exchange.pointee.consumed += sent
+            connection.pointee.session?.consume(sent, on: exchange.pointee.stream)
+        }
+        guard exchange.pointee.stage == .active else { return }
+        if exchange.pointee.requestBody.count > limits.replayBytes, exchange.pointee.consumed > 0 {
+            exchange.pointee.isReplayable = false
+        }
+        if !exchange.pointee.isReplayable { dropSentBody(exchange) }
+        if exchange.pointee.requestHasEnded, exchange.pointee.consumed == exchange.pointee.requestBody.count {
+            forwardRequestEnd(exchange, connection)
+        }
+        touch(connection)  // the window that was given back
+    }
+
+    /// Whether so many heads are held that those of requests under way are given up, and with them the second try.
+    var headsAreScarce: Bool { sessionPool.lentHeads > limits.bufferedBytes / BufferPool.smallest / 4 }
+
+    /// The request will not be sent again: gives up what was kept for that.
+    func forgetRequest(_ exchange: ExchangePointer, _ connection: Downstream) {
+        exchange.pointee.isReplayable = false
+        dropSentBody(exchange)
+        connection.pointee.session?.releaseHead(of: exchange.pointee.stream)
+    }
+
+    /// Drops the part of the kept body that has been sent.
+    private func dropSentBody(_ exchange: ExchangePointer) {
+        guard !exchange.pointee.requestBody.isNone else { return }
+        exchange.pointee.requestBody.consume(exchange.pointee.consumed)
+        exchange.pointee.consumed = 0
+        if exchange.pointee.requestBody.count == 0 { buffers.release(&exchange.pointee.requestBody) }
+    }
+
+    /// Hands bytes of the body to the pod and returns how many it took. The exchange may have ended over it.
+    private func forwardRequest(_ bytes: ByteView, _ exchange: ExchangePointer) -> Int {
+        guard exchange.pointee.stage == .active, let upstream = upstreams[exchange.pointee.upstream] else { return 0 }
+        let count = min(bytes.count, requestRoom(exchange, upstream))
+        guard count > 0 else { return 0 }
+        if exchange.pointee.upstreamStream != .none {
+            return writeRequest(bytes[0..<count], exchange, upstream)
+        }
+        output.clear()
+        let isChunked = exchange.pointee.sendsChunks
+        if isChunked { output.appendChunkHead(count) }
+        output.append(bytes[0..<count])
+        if isChunked { output.append(ByteView("\r\n")) }
+        exchange.pointee.bytesReceived += UInt64(count)
+        return sendOutput(upstream, exchange) ? count : 0
+    }
+
+    /// The client has said all, and all of it has been handed to the pod.
+    private func forwardRequestEnd(_ exchange: ExchangePointer, _ connection: Downstream) {
+        guard !exchange.pointee.requestIsComplete, let upstream = upstreams[exchange.pointee.upstream] else { return }
+        let trailers = connection.pointee.session?.trailers(of: exchange.pointee.stream)
+        if exchange.pointee.upstreamStream != .none {
+            return endRequest(trailers, exchange, upstream)
+        }
+        // Behind bytes that wait for the pod the end waits as well: `resumeRequest` comes back.
+        guard upstream.pointee.outbound.count == 0 else { return }
+        exchange.pointee.requestIsComplete = true
+        if exchange.pointee.sendsChunks {
+            output.clear()
+            output.appendChunkedEnd(trailers)
+            _ = sendOutput(upstream, exchange)
+        } else if exchange.pointee.wantsUpgrade {
+            shutdownWrite(upstream)
+        }
+    }
+
+    // MARK: Answers of our own
+
+    /// Answers on a stream.
+    func reply(_ session: HTTP2Session, _ stream: HTTP2Stream, _ refusal: Refusal, isHead: Bool, isGRPC: Bool) {
+        output.clear()
+        var hasBody = false
+        if isGRPC {
+            streamFields.beginResponse(status: 200)
+            streamFields.append("content-type", ByteView("application/grpc"))
+            appendStatus(refusal)
+        } else {
+            hasBody = !isHead
+            streamFields.beginResponse(status: refusal.status)
+            streamFields.append("content-type", ByteView("text/plain; charset=utf-8"))
+            streamFields.append("x-content-type-options", ByteView("nosniff"))
+            streamFields.append("content-length", decimal: UInt64(refusal.text.utf8CodeUnitCount))
+            if refusal.hasRetryAfter { streamFields.append("retry-after", decimal: limits.retryAfterSeconds) }
+        }
+        appendDate()
+        guard session.submitResponse(streamFields, hasBody: hasBody, on: stream) else {
+            return session.reset(stream, .internalError)
+        }
+        if hasBody { _ = session.write(ByteView(refusal.text), end: true, on: stream, now: now) }
+        session.dropRest(of: stream)
+    }
+
+    /// The fields by which gRPC tells an error (gRPC over HTTP/2, "Responses"). The text has no byte that would have
+    /// to be escaped but its line end, which is left out.
+    private func appendStatus(_ refusal: Refusal) {
+        streamFields.append("grpc-status", decimal: UInt64(refusal.grpcStatus))
+        let text = ByteView(refusal.text)
+        let hasLineEnd = text.count > 0 && text.base[text.count - 1] == UInt8(ascii: "\n")
+        streamFields.append("grpc-message", hasLineEnd ? text[0..<text.count - 1] : text)
+    }
+
+    /// `fail`, on a stream: an answer, or after the response has begun what cannot be taken for its end.
+    func failStream(_ exchange: ExchangePointer, _ connection: Downstream, _ refusal: Refusal) {
+        guard let session = connection.pointee.session else { return end(exchange) }
+        let stream = exchange.pointee.stream
+        if !exchange.pointee.responseHasStarted {
+            exchange.pointee.status = refusal.status
+            releaseSlot(exchange)
+            reply(session, stream, refusal, isHead: exchange.pointee.method == .head, isGRPC: exchange.pointee.isGRPC)
+        } else if exchange.pointee.isGRPC {
+            streamFields.removeAll()
+            appendStatus(refusal)
+            if !session.sendTrailers(streamFields, on: stream, now: now) { session.reset(stream, .internalError) }
+            session.dropRest(of: stream)
+        } else {
+            session.reset(stream, .internalError)
+        }
+        end(exchange)
+        touch(connection)
+    }
+
+    /// The revision's time limit passed within a response: as in HTTP/1.1 it ends cleanly if nothing was promised about
+    /// its length, as Knative does.
+    func endStreamLate(_ exchange: ExchangePointer, _ connection: Downstream) {
+        guard !exchange.pointee.isGRPC, exchange.pointee.responseIsChunked, let session = connection.pointee.session
+        else { return failStream(exchange, connection, .responseTimeout) }
+        if session.write(.empty, end: true, on: exchange.pointee.stream, now: now) == nil {
+            session.reset(exchange.pointee.stream, .internalError)
+        }
+        session.dropRest(of: exchange.pointee.stream)
+        end(exchange)
+        touch(connection)
+    }
+
+    /// What an exchange with a stream on either side may hold.
+    func releaseStreamMemory(_ exchange: ExchangePointer) {
+        buffers.release(&exchange.pointee.requestBody)
+        buffers.release(&exchange.pointee.responseBody)
+        if let trailers = exchange.pointee.responseTrailers {
+            exchange.pointee.responseTrailers = nil
+            sessionPool.giveHead(trailers)
+        }
+        // The answer may wait long for the client's window, and must not hold the head.
+        if exchange.pointee.isStream, let connection = downstreams[exchange.pointee.downstream] {
+            connection.pointee.session?.releaseHead(of: exchange.pointee.stream)
+        }
+    }
+}
+
+extension Exchange {
+    /// Whether the body goes to a pod of HTTP/1.1 in chunks. What follows an extended CONNECT is no body.
+    var sendsChunks: Bool { framing == .chunked && !(isStream && wantsUpgrade) }
+}
