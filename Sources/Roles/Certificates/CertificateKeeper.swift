@@ -58,8 +58,8 @@ final class CertificateKeeper {
             // What changed between the first reading and the watch.
             read(.changed)
         case .authority(let store, _, let isNew):
-            logger.notice(
-                isNew ? "local authority made" : "local authority used",
+            logger.log(
+                level: isNew ? .notice : .info, isNew ? "local authority made" : "local authority used",
                 metadata: ["ca": "\(store.folder)/ca.crt", "hint": "martlet cert tells how to trust it"])
         }
         remind()
