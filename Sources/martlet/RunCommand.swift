@@ -1,5 +1,6 @@
 import ArgumentParser
 import EventLoop
+import Glibc
 import Knative
 import Logging
 import Roles
@@ -190,7 +191,8 @@ struct RunCommand: ParsableCommand {
             return try AllInOne(options, certificates: certificates, logger: logger)
         } catch let error as SystemError where error.call.hasPrefix("listen") {
             let isHTTPS = options.https.map { error.call.hasSuffix(" \($0)") } ?? false
-            complain("error: \(error); choose another address with \(isHTTPS ? "--https" : "--http")")
+            let hint = error.code == EACCES ? "; ports below 1024 need the capability CAP_NET_BIND_SERVICE" : ""
+            complain("error: \(error)\(hint); choose another address with \(isHTTPS ? "--https" : "--http")")
             throw ExitCode(ExitStatus.cannotBind)
         }
     }

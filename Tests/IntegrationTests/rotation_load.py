@@ -2,8 +2,8 @@
 
     rotation_load.py PORT CA CONNECTIONS HOST...
 
-Checks each certificate. Prints "serial HOST SERIAL" when a certificate has served so many connections; after SIGTERM one
-line of JSON: what was done and everything that failed.
+Checks each certificate. Prints "serial HOST SERIAL" when a certificate has served so many connections; after SIGTERM
+one line of JSON: what was done and everything that failed.
 """
 import asyncio
 import collections

@@ -83,18 +83,31 @@ import Testing
         #expect(file.sources == nil && file.problems.map(\.text) == ["cannot be read: Not a directory"])
     }
 
-    /// The folder itself, the one that holds the link to it, and where its files' links lead.
+    /// The folder itself, every folder with a link on the way, and where the files really are.
     @Test func watchesWhereChangesComeFrom() throws {
         let folder = Folder()
-        for name in ["one", "two", "far"] { folder.make(name) }
+        for name in ["one", "two", "far", "live", "archive"] { folder.make(name) }
         folder.link("now", to: "one")
         folder.write("far/x", try Fixture.pair(["a.test"]))
         folder.link("one/tls.crt", to: "../far/x.crt")
-        func watched(_ name: String) -> Set<String> {
-            Set(CertificateFolder(folder.at(name)).watched().map { $0.path.replacing(folder.path, with: "DIR") })
+        // As certbot has it, through a folder that is a link too.
+        folder.link("archive/v", to: "../far")
+        folder.link("live/a.crt", to: "../archive/v/x.crt")
+        folder.link("two/tls.crt", to: folder.at("live/a.crt"))
+        folder.link("two/loop.crt", to: "loop.crt")
+        func inodes(_ names: [String]) -> Set<UInt64> {
+            Set(
+                names.map { name in
+                    var status = stat()
+                    return stat(folder.at(name), &status) == 0 ? UInt64(status.st_ino) : 0
+                })
         }
-        #expect(watched("far") == ["DIR/far"])
-        #expect(watched("now") == ["DIR", "DIR/now", "DIR/far"])
+        func watched(_ name: String) -> Set<UInt64> {
+            Set(CertificateFolder(folder.at(name)).watched().map(\.inode))
+        }
+        #expect(watched("far") == inodes(["far"]))
+        #expect(watched("now") == inodes(["", "now", "far"]))
+        #expect(watched("two") == inodes(["two", "live", "archive", "far"]))
         let before = CertificateFolder(folder.at("now")).watched()
         folder.link("new", to: "two")
         folder.move("new", to: "now")

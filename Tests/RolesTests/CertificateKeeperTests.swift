@@ -93,17 +93,27 @@ import Testing
         }
     }
 
-    /// certbot: links into an archive elsewhere; here the archive's file is written in place.
+    /// certbot: new files come into an archive, then links elsewhere are turned to them, one after the other.
     @Test func linksLeadElsewhere() throws {
         let folder = Folder()
-        folder.make("live")
-        folder.make("archive")
-        folder.write("archive/x", try pair("a.test"))
-        folder.link("live/tls.crt", to: "../archive/x.crt")
-        folder.link("live/tls.key", to: "../archive/x.key")
-        let kept = try Kept(CertificateFolder(folder.at("live")))
-        folder.write("archive/x", try pair("b.test"))
-        #expect(kept.run { kept.serves("b.test") }, "\(kept.log.lines)")
+        for name in ["certs", "live", "archive"] { folder.make(name) }
+        for ending in ["crt", "key"] {
+            folder.link("live/x.\(ending)", to: "../archive/x1.\(ending)")
+            folder.link("certs/tls.\(ending)", to: folder.at("live/x.\(ending)"))
+        }
+        folder.write("archive/x1", try pair("r1.test"))
+        let kept = try Kept(CertificateFolder(folder.at("certs")))
+        for round in 2...4 {
+            folder.write("archive/x\(round)", try pair("r\(round).test"))
+            for ending in ["crt", "key"] {
+                folder.link("live/new", to: "../archive/x\(round).\(ending)")
+                folder.move("live/new", to: "live/x.\(ending)")
+            }
+            #expect(kept.run { kept.serves("r\(round).test") }, "\(kept.log.lines)")
+        }
+        folder.write("archive/x4", try pair("in-place.test"))
+        #expect(kept.run { kept.serves("in-place.test") }, "\(kept.log.lines)")
+        #expect(!kept.log.lines.contains { $0.contains("refused") }, "\(kept.log.lines)")
     }
 
     /// A pair that stays half written is reported after a moment, once, and taken when it is whole.

@@ -126,16 +126,17 @@ public struct CertificateFolder: Sendable {
 
     // MARK: Watching
 
-    /// The folders whose changes concern the certificates: itself, the one that holds it if it is a link, and those
-    /// that its files' links lead to. Those that are not there now are left out.
+    /// Most links followed on one way, as in the kernel.
+    private static let linkLimit = 40
+
+    /// The folders whose changes concern the certificates: itself, those of every link on the way to it or to one of
+    /// its files, and those where the files really are. Those that are not there now are left out.
     func watched() -> Set<Watched> {
-        var paths: Set<String> = [path]
-        if Self.isLink(path) { paths.insert(ManifestFiles.folder(of: path)) }
-        for name in Self.names(in: path) ?? [] {
+        var paths = Self.linkFolders(on: path, seen: []).union([path])
+        for name in Self.names(in: path) ?? [] where name.hasSuffix(".crt") || name.hasSuffix(".key") {
+            // The folder's own links are known; the way of a file begins in it.
             let file = "\(path)/\(name)"
-            if name.hasSuffix(".crt") || name.hasSuffix(".key"), Self.isLink(file) {
-                paths.insert(ManifestFiles.folder(of: ManifestFiles.absolute(file)))
-            }
+            if Self.target(of: file) != nil { paths = Self.linkFolders(on: file, seen: paths) }
         }
         return Set(
             paths.compactMap { path in
@@ -145,9 +146,33 @@ public struct CertificateFolder: Sendable {
             })
     }
 
-    private static func isLink(_ path: String) -> Bool {
-        var status = stat()
-        return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
+    /// Adds the folder of each link on the way of `path` to `seen` and, after a link, the folder of what it leads to.
+    private static func linkFolders(on path: String, seen: Set<String>) -> Set<String> {
+        var folders = seen
+        var parts = path.split(separator: "/").map(String.init)[...]
+        var place = path.hasPrefix("/") ? "/" : "."
+        var links = 0
+        while let part = parts.popFirst() {
+            let next = place.hasSuffix("/") ? place + part : "\(place)/\(part)"
+            guard let target = target(of: next), links < linkLimit else {
+                if parts.isEmpty, links > 0 { folders.insert(place) }
+                place = next
+                continue
+            }
+            links += 1
+            folders.insert(place)
+            parts = (target.split(separator: "/").map(String.init) + parts)[...]
+            if target.hasPrefix("/") { place = "/" }
+        }
+        return folders
+    }
+
+    /// What the link `path` says; nil if it is none.
+    private static func target(of path: String) -> String? {
+        var text = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink(path, &text, text.count)
+        guard count > 0 else { return nil }
+        return String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     /// The names in a folder, hidden ones left out; nil, with errno set, if it cannot be read.
