@@ -70,7 +70,7 @@ let package = Package(
         module(
             "Roles",
             imports: [
-                "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "Knative", "Scaling", "Balancing",
+                "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "TLS", "Knative", "Scaling", "Balancing",
                 "Telemetry", "Primitives", logging,
             ]),
         // Level 7
@@ -99,8 +99,9 @@ let package = Package(
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(of: "LocalPlatform", imports: ["EventLoop", "HTTP2", "Primitives"]),
+        tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
-        .testTarget(name: "IntegrationTests", dependencies: ["martlet"]),
+        .testTarget(name: "IntegrationTests", dependencies: ["martlet", "TLS"], exclude: ["rotation_load.py"]),
         .testTarget(name: "TidyTests"),
     ]
 )
