@@ -28,6 +28,7 @@ struct ProxySetup {
     var tickets: TicketKeyRing?
     /// TLS to the pods.
     var upstreamSecurity: UpstreamSecurity?
+    var upstreamProtocol = UpstreamProtocol.http1
 }
 
 /// Real workers on a real port, pods and clients played by the test.
@@ -54,7 +55,8 @@ final class ProxyHarness {
         gate = RevisionGate(concurrency: setup.concurrency, queueLimit: setup.queueLimit, budget: WaitBudget())
         target = RevisionTarget(
             id: 1, name: "hello-00001", namespace: "default", gate: gate, timeouts: setup.timeouts,
-            upstreamSecurity: setup.upstreamSecurity, workerCount: setup.workers, now: MonotonicClock.now())
+            upstreamProtocol: setup.upstreamProtocol, upstreamSecurity: setup.upstreamSecurity,
+            workerCount: setup.workers, now: MonotonicClock.now())
         logFile = Self.temporaryFile()
         log = try LogSink(descriptor: logFile)
         asked = try Mailbox()
