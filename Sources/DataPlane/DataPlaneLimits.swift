@@ -17,6 +17,9 @@ public struct DataPlaneLimits: Sendable {
     public var upstreamIdleMilliseconds: UInt64 = 60_000
     /// One attempt to connect to a pod, in milliseconds. Default 1,000.
     public var upstreamConnectMilliseconds: UInt64 = 1_000
+    /// The TLS handshake with a pod, from the made connection to its end, in milliseconds. Default 10,000 (Go's). At
+    /// the limit: as for a refused connection.
+    public var upstreamHandshakeMilliseconds: UInt64 = 10_000
     /// Attempts to connect for one request while nothing was sent. Default 3. At the limit: 503, flag UF.
     public var upstreamConnectTries = 3
     /// Unused upstream connections kept for one pod. Default 1,000 (Knative's, for unlimited revisions).

@@ -55,7 +55,8 @@ extension Martlet {
         return port
     }
 
-    /// curl, over HTTP/1.1 unless told otherwise; `{http}` and `{https}` in an argument stand for the ports, and every host is this machine.
+    /// curl, over HTTP/1.1 unless told otherwise; `{http}` and `{https}` in an argument stand for the ports, and every
+    /// host is this machine.
     func curl(_ arguments: [String], version: String = "--http1.1") throws -> Ended {
         let ports = (try port(), try securePort())
         let fixed = ["-sS", version, "--max-time", "\(Int(patience))"]

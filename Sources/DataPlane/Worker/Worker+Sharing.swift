@@ -56,13 +56,24 @@ extension Worker {
 
     /// No connection came of it: whoever waited is tried elsewhere, or fails.
     func sharedAttemptFailed(_ upstream: Upstream, _ code: Int32) {
-        let (waiting, endpoint) = (upstream.pointee.waiting, upstream.pointee.endpoint)
+        let endpoint = upstream.pointee.endpoint
+        dismiss(upstream) { connectFailed($0, $1, endpoint, code) }
+    }
+
+    /// The connection may not be used: whoever waited is told.
+    func sharedAttemptRefused(_ upstream: Upstream, _ refusal: Refusal) {
+        dismiss(upstream) { exchange, _ in fail(exchange, refusal) }
+    }
+
+    /// Closes a connection that is being made; those who waited for it go on with `next`.
+    private func dismiss(_ upstream: Upstream, _ next: (ExchangePointer, Downstream) -> Void) {
+        let waiting = upstream.pointee.waiting
         upstream.pointee.waiting = []
         close(upstream)
         for token in waiting {
             guard let (exchange, connection) = waiter(token, of: upstream) else { continue }
             exchange.pointee.upstream = .none
-            connectFailed(exchange, connection, endpoint, code)
+            next(exchange, connection)
         }
     }
 
