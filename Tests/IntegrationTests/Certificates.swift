@@ -55,10 +55,11 @@ extension Martlet {
         return port
     }
 
-    /// curl over HTTP/1.1; `{http}` and `{https}` in an argument stand for the ports, and every host is this machine.
-    func curl(_ arguments: [String]) throws -> Ended {
+    /// curl, over HTTP/1.1 unless told otherwise; `{http}` and `{https}` in an argument stand for the ports, and every
+    /// host is this machine.
+    func curl(_ arguments: [String], version: String = "--http1.1") throws -> Ended {
         let ports = (try port(), try securePort())
-        let fixed = ["-sS", "--http1.1", "--max-time", "\(Int(patience))"]
+        let fixed = ["-sS", version, "--max-time", "\(Int(patience))"]
         let hosts = ["--connect-to", "::127.0.0.1:"]
         return try IntegrationTests.run(
             "/usr/bin/curl",

@@ -23,6 +23,10 @@ import Testing
                     ["--cacert", authority, "-H", "Host: app.default.localhost", "https://\(host):{https}/"])
                 #expect(answer.out == "Hello TLS!\n", "\(host): \(answer)")
             }
+            let second = try martlet.curl(
+                ["--cacert", authority, "-w", "%{http_version}", "https://app.default.localhost:{https}/"],
+                version: "--http2")
+            #expect(second.out == "Hello TLS!\n2", "\(second)")
             let distrusted = try martlet.curl(["https://app.default.localhost:{https}/"])
             #expect(distrusted.status == 60, "\(distrusted)")
             let elsewhere = try martlet.curl(["--cacert", authority, "https://app.example.com:{https}/"])
@@ -307,6 +311,10 @@ import Testing
             let answer = try martlet.get("app.default.localhost:1234", "/a/b?c=d")
             #expect(answer.status == 301, "\(answer)")
             #expect(answer["Location"] == "https://app.default.localhost:\(port)/a/b?c=d", "\(answer)")
+            let second = try martlet.curl(
+                ["-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "http://app.default.localhost:{http}/a?b"],
+                version: "--http2-prior-knowledge")
+            #expect(second.out == "301 https://app.default.localhost:\(port)/a?b", "\(second)")
             let followed = try martlet.curl(["-L", "--cacert", authority, "http://app.default.localhost:{http}/"])
             #expect(followed.out == "Hello TLS!\n", "\(followed)")
         }

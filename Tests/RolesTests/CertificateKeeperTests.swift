@@ -173,7 +173,7 @@ import Testing
     /// What ends soon is said at the start already.
     @Test func endsSoon() throws {
         let folder = Folder()
-        folder.write("tls", try Fixture.pair(["a.test"], at: Kept.now, days: 5))
+        folder.write("tls", try Fixture.pair(["a.test"], at: Kept.now - 3_600, days: 5))
         let kept = try Kept(CertificateFolder(folder.path))
         let lines = kept.log.lines
         #expect(lines.count { $0.contains("certificate ends soon") && $0.contains("days_left=4") } == 1, "\(lines)")
