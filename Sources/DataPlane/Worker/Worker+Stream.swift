@@ -49,6 +49,7 @@ extension Worker {
         _ bytes: ByteView, _ exchange: ExchangePointer, _ connection: Downstream, _ session: HTTP2Session
     ) {
         connection.pointee.lastProgress = now
+        if exchange.pointee.requestDeadline != .distantFuture { expectBody(exchange) }
         var rest = bytes
         if !exchange.pointee.isReplayable, exchange.pointee.requestBody.count == 0 {
             let sent = forwardRequest(rest, exchange)
@@ -62,6 +63,20 @@ extension Worker {
             exchange.pointee.requestBody.append(rest)
         else { return fail(exchange, .overloaded) }
         pumpStreamRequest(exchange, connection)
+    }
+
+    /// The next part of the body may take so long.
+    func expectBody(_ exchange: ExchangePointer) {
+        let isExpected = !exchange.pointee.requestHasEnded && !exchange.pointee.responseHasStarted
+        exchange.pointee.requestDeadline =
+            isExpected ? now.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds) : .distantFuture
+    }
+
+    /// Whether a body is missing that only its client holds back: what came of it has all gone to the pod.
+    func isSilent(_ exchange: ExchangePointer) -> Bool {
+        exchange.pointee.stage == .active && !exchange.pointee.requestHasEnded
+            && !exchange.pointee.responseHasStarted
+            && exchange.pointee.consumed == exchange.pointee.requestBody.count
     }
 
     /// Sends on what is kept of the body, as much as the pod takes, and its end.
