@@ -162,7 +162,7 @@ extension Worker {
         if isGRPC {
             streamFields.beginResponse(status: 200)
             streamFields.append("content-type", ByteView("application/grpc"))
-            appendStatus(refusal)
+            appendStatus(refusal.grpcStatus, refusal)
         } else {
             hasBody = !isHead
             streamFields.beginResponse(status: refusal.status)
@@ -181,8 +181,8 @@ extension Worker {
 
     /// The fields by which gRPC tells an error (gRPC over HTTP/2, "Responses"). The text has no byte that would have
     /// to be escaped but its line end, which is left out.
-    private func appendStatus(_ refusal: Refusal) {
-        streamFields.append("grpc-status", decimal: UInt64(refusal.grpcStatus))
+    private func appendStatus(_ status: Int, _ refusal: Refusal) {
+        streamFields.append("grpc-status", decimal: UInt64(status))
         let text = ByteView(refusal.text)
         let hasLineEnd = text.count > 0 && text.base[text.count - 1] == UInt8(ascii: "\n")
         streamFields.append("grpc-message", hasLineEnd ? text[0..<text.count - 1] : text)
@@ -198,7 +198,8 @@ extension Worker {
             reply(session, stream, refusal, isHead: exchange.pointee.method == .head, isGRPC: exchange.pointee.isGRPC)
         } else if exchange.pointee.isGRPC {
             streamFields.removeAll()
-            appendStatus(refusal)
+            // 4 DEADLINE_EXCEEDED (spec/dataplane 1.7, advice).
+            appendStatus(refusal == .responseTimeout ? 4 : refusal.grpcStatus, refusal)
             if !session.sendTrailers(streamFields, on: stream, now: now) { session.reset(stream, .internalError) }
             session.dropRest(of: stream)
         } else {
