@@ -64,12 +64,13 @@ let package = Package(
                 "DataPlane", "EventLoop", "Knative", "Scaling", "Routing", "Balancing", "Admission", "Telemetry",
                 "Primitives", logging,
             ]),
-        module("LocalPlatform", imports: ["EventLoop", "Primitives", logging], pages: ["Lifecycle.md"]),
+        module(
+            "LocalPlatform", imports: ["EventLoop", "HTTP", "HTTP2", "Primitives", logging], pages: ["Lifecycle.md"]),
         // Level 6: compositions
         module(
             "Roles",
             imports: [
-                "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "Knative", "Scaling", "Balancing",
+                "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "TLS", "Knative", "Scaling", "Balancing",
                 "Telemetry", "Primitives", logging,
             ]),
         // Level 7
@@ -98,9 +99,10 @@ let package = Package(
             ]),
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
-        tests(of: "LocalPlatform", imports: ["EventLoop", "Primitives"]),
+        tests(of: "LocalPlatform", imports: ["EventLoop", "HTTP2", "Primitives"]),
+        tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
-        .testTarget(name: "IntegrationTests", dependencies: ["martlet"]),
+        .testTarget(name: "IntegrationTests", dependencies: ["martlet", "TLS"], exclude: ["rotation_load.py"]),
         .testTarget(name: "TidyTests"),
     ]
 )

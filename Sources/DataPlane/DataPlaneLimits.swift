@@ -17,6 +17,9 @@ public struct DataPlaneLimits: Sendable {
     public var upstreamIdleMilliseconds: UInt64 = 60_000
     /// One attempt to connect to a pod, in milliseconds. Default 1,000.
     public var upstreamConnectMilliseconds: UInt64 = 1_000
+    /// The TLS handshake with a pod, from the made connection to its end, in milliseconds. Default 10,000 (Go's). At
+    /// the limit: as for a refused connection.
+    public var upstreamHandshakeMilliseconds: UInt64 = 10_000
     /// Attempts to connect for one request while nothing was sent. Default 3. At the limit: 503, flag UF.
     public var upstreamConnectTries = 3
     /// Unused upstream connections kept for one pod. Default 1,000 (Knative's, for unlimited revisions).
@@ -43,8 +46,8 @@ public struct DataPlaneLimits: Sendable {
     public var acceptsPerWakeup = 64
     /// Limits of HTTP/2 connections; sizes of heads and requests on a connection are those above and below.
     public var http2 = HTTP2Limits()
-    /// Streams of HTTP/2, clients' and pods' together. Default 100,000. At the limit: REFUSED_STREAM, 503.
-    public var streams = 100_000
+    /// Streams of HTTP/2, clients' and pods' together. Default 250,000. At the limit: REFUSED_STREAM, 503.
+    public var streams = 250_000
     /// How much of the body of an HTTP/2 request is kept in case it must be sent again, in bytes. Default 16 KiB.
     public var replayBytes = 16 << 10
     /// 1xx responses to one request. Default 16. At the limit: 502.

@@ -53,6 +53,8 @@ struct Exchange: ~Copyable {
     var requestBody = Buffer.none
     /// HTTP/2: the client has ended its side; what waits in `requestBody` is the rest.
     var requestHasEnded: Bool
+    /// HTTP/2: until when the client must send more of a body that we wait for; gRPC's streams may be silent.
+    var requestDeadline = Instant.distantFuture
     /// The whole request has been read and handed on.
     var requestIsComplete: Bool
     /// HTTP/2: the pod has agreed to the WebSocket; before that it gets none of its bytes.
@@ -93,7 +95,7 @@ struct Exchange: ~Copyable {
 
     var timer = TimerHandle.none
 
-    /// When the next of the revision's three limits passes (Knative: spec/dataplane 1.7).
+    /// When the next of the revision's three limits passes (Knative: spec/dataplane 1.7), or that of the body.
     ///
     /// All three start with the exchange, so waiting for capacity counts. Idle runs from the last part of the
     /// response. A 1xx head counts as a part; a tunnel begins with its first byte.
@@ -105,7 +107,7 @@ struct Exchange: ~Copyable {
             nearest = min(nearest, arrivedAt.adding(nanoseconds: limits.responseStart))
         }
         if limits.idle != 0 { nearest = min(nearest, lastResponseProgress.adding(nanoseconds: limits.idle)) }
-        return nearest
+        return min(nearest, requestDeadline)
     }
 
     /// Whether the request may be sent again on a fresh connection after a reused one broke without an answer.

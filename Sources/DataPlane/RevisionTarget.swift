@@ -54,6 +54,9 @@ public final class RevisionTarget: @unchecked Sendable {
     /// What its pods are spoken to in.
     public let upstreamProtocol: UpstreamProtocol
 
+    /// TLS to its pods; nil: plain TCP.
+    public let upstreamSecurity: UpstreamSecurity?
+
     private let cells: UnsafeMutablePointer<WorkerCell>
     private let workerCount: Int
     private let demandIsPending = Atomic<Bool>(false)
@@ -62,7 +65,8 @@ public final class RevisionTarget: @unchecked Sendable {
     /// A revision for `workerCount` workers.
     public init(
         id: UInt64, name: String, namespace: String, gate: RevisionGate, timeouts: RevisionTimeouts,
-        upstreamProtocol: UpstreamProtocol = .http1, workerCount: Int, now: Instant
+        upstreamProtocol: UpstreamProtocol = .http1, upstreamSecurity: UpstreamSecurity? = nil, workerCount: Int,
+        now: Instant
     ) {
         self.id = id
         self.name = name
@@ -70,6 +74,7 @@ public final class RevisionTarget: @unchecked Sendable {
         self.gate = gate
         self.timeouts = timeouts
         self.upstreamProtocol = upstreamProtocol
+        self.upstreamSecurity = upstreamSecurity
         self.workerCount = workerCount
         cells = .allocate(capacity: workerCount)
         for index in 0..<workerCount { (cells + index).initialize(to: WorkerCell(stats: RequestStats(now: now))) }

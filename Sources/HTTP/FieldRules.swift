@@ -10,8 +10,8 @@ public enum FieldRules {
     /// Whether a field must not come after the body, because it would change framing, routing, authentication or
     /// content once that has been acted on (RFC 9110 §6.5.1).
     ///
-    /// Such trailers are kept and flagged hop-by-hop, so that no writer forwards them. Fields of `KnownFieldSet.hopByHop`
-    /// are flagged by their parsers anyway and not asked about here.
+    /// Such trailers are kept and flagged hop-by-hop, so that no writer forwards them. Those of
+    /// `KnownFieldSet.hopByHop` are flagged by their parsers anyway and not asked about here.
     /// - Parameter known: What `KnownField.classify` says of `name`.
     public static func isForbiddenInTrailers(_ known: KnownField, _ name: ByteView) -> Bool {
         if known != .other {

@@ -1,4 +1,5 @@
 import EventLoop
+import HTTP2
 import Logging
 import Primitives
 
@@ -130,6 +131,8 @@ final class PodContext {
     let restartPolicy: RestartPolicy
     let baseEnvironment: [PodSpec.Variable]
     let scratch: UnsafeMutableRawBufferPointer
+    /// Memory of the probes that speak HTTP/2.
+    let probePool = HTTP2Pool(limits: HTTP2Dialogue.limits)
     var ports: PortAllocator
     var budget: ProbeBudget
     var pods: [PodID: Pod] = [:]

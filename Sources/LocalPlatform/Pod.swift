@@ -185,7 +185,7 @@ final class Pod {
 
     private func startProbes() {
         let target = ProbeAttempt.Target(
-            port: port, environment: environmentStrings(), searchPath: searchPath,
+            port: port, speaksHTTP2: spec.speaksHTTP2, environment: environmentStrings(), searchPath: searchPath,
             workingDirectory: spec.workingDirectory)
         let started = PodProbes(context: context, spec: spec, target: target) { [weak self] role, change in
             self?.probed(role, change)

@@ -50,6 +50,9 @@ public struct PodSpec: Equatable, Sendable {
     public var workingDirectory: String?
     /// The port the Service names. The process listens on PORT instead; a probe of this port means PORT. Default 8080.
     public var containerPort: UInt16 = 8080
+    /// Whether that port speaks HTTP/2 without TLS: a port named `h2c`. HTTP probes of it then ask over HTTP/2 first,
+    /// and over HTTP/1.1 if it turns out not to.
+    public var speaksHTTP2 = false
     /// When it is ready. nil: when it accepts connections.
     public var readinessProbe: ProbeSpec?
     /// When it must be restarted. nil: only when it exits.

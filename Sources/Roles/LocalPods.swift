@@ -67,6 +67,7 @@ extension PodSpec {
         environment = process.environment.map { Variable(name: $0.name, value: $0.value) }
         workingDirectory = process.workingDirectory
         containerPort = UInt16(clamping: container.port.containerPort)
+        speaksHTTP2 = container.port.isH2C
         readinessProbe = ProbeSpec(container.readinessProbe)
         livenessProbe = container.livenessProbe.map(ProbeSpec.init)
         startupProbe = container.startupProbe.map(ProbeSpec.init)

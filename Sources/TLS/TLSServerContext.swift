@@ -66,22 +66,26 @@ public final class TLSServerContext: TLSContext {
         certificates.install(for: TLSConnection.serverName(of: ssl), in: ssl)
     }
 
-    /// The first of our protocols among those offered.
-    fileprivate func pick(
-        from offered: UnsafeBufferPointer<UInt8>
+    /// The first of our protocols among those offered. Who speaks HTTP/1.1 speaks HTTP/1.0, which some clients (curl)
+    /// offer alone.
+    fileprivate func pick(from offered: UnsafeBufferPointer<UInt8>) -> (start: UnsafePointer<UInt8>, count: UInt8)? {
+        for item in protocols {
+            if let found = Self.find(item.name, in: offered) { return found }
+        }
+        return protocols.contains(.http1) ? Self.find("http/1.0", in: offered) : nil
+    }
+
+    private static func find(
+        _ name: StaticString, in offered: UnsafeBufferPointer<UInt8>
     ) -> (start: UnsafePointer<UInt8>, count: UInt8)? {
         guard let base = offered.baseAddress else { return nil }
-        for item in protocols {
-            var index = 0
-            while index < offered.count {
-                let count = Int(offered[index])
-                guard index + 1 + count <= offered.count else { return nil }
-                let candidate = UnsafeBufferPointer(start: base + index + 1, count: count)
-                if item.name.withUTF8Buffer({ $0.elementsEqual(candidate) }) {
-                    return (base + index + 1, UInt8(count))
-                }
-                index += 1 + count
-            }
+        var index = 0
+        while index < offered.count {
+            let count = Int(offered[index])
+            guard index + 1 + count <= offered.count else { return nil }
+            let candidate = UnsafeBufferPointer(start: base + index + 1, count: count)
+            if name.withUTF8Buffer({ $0.elementsEqual(candidate) }) { return (base + index + 1, UInt8(count)) }
+            index += 1 + count
         }
         return nil
     }

@@ -46,7 +46,8 @@ public struct TLSSettings: Equatable, Sendable {
     public var groups = "X25519:P-256:P-384"
 
     /// Application protocols, best first. A server picks the first that the client offers and refuses a client that
-    /// offers others only (RFC 7301 §3.2); a client that offers none gets none. Empty: ALPN is not used. Default both.
+    /// offers others only (RFC 7301 §3.2; HTTP/1.0 is taken where HTTP/1.1 is); a client that offers none gets none.
+    /// Empty: ALPN is not used. Default both.
     public var protocols: [ApplicationProtocol] = [.http2, .http1]
 
     /// Most bytes a peer may send before its handshake is complete. Default 64 KiB. Range 4 KiB...1 MiB.

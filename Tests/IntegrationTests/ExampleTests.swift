@@ -50,6 +50,29 @@ import Testing
         }
     }
 
+    /// Unary calls and a stream through the data plane; ready by its own health service. Debian's Python has gRPC.
+    @Test func grpc() throws {
+        let scratch = Scratch()
+        for name in ["service.yaml", "app.py"] {
+            let text = try String(contentsOfFile: Place.example("grpc") + "/\(name)", encoding: .utf8)
+            scratch.write("files/\(name)", text.replacing("\"python3\"", with: "\"/usr/bin/python3\""))
+        }
+        try Martlet.serving([scratch.path + "/files"], scratch: scratch) { martlet throws in
+            let client = Process()
+            client.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
+            client.arguments = [
+                Place.example("grpc") + "/client.py", "--at", "127.0.0.1:\(try martlet.port())", "one", "two",
+            ]
+            let output = Pipe()
+            client.standardOutput = output
+            try client.run()
+            let said = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+            client.waitUntilExit()
+            #expect(client.terminationStatus == 0, "\(martlet.tail)")
+            #expect(said == "said one\nsaid two\nheard one\nheard two\n")
+        }
+    }
+
     @Test func aCommandIsAService() throws {
         let scratch = Scratch()
         let app = try String(contentsOfFile: Place.example("hello") + "/app.py", encoding: .utf8)

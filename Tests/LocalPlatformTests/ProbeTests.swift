@@ -76,7 +76,7 @@ import Testing
     @Test func unsupportedProbesAreRefusedAtOnce() throws {
         let harness = try Harness()
         var spec = Harness.shell("exec sleep 100")
-        spec.readinessProbe = ProbeSpec(.grpc(port: nil, service: nil))
+        spec.readinessProbe = ProbeSpec(.grpc(port: nil, service: String(repeating: "s", count: 1_025)))
         spec.livenessProbe = ProbeSpec(.http(path: "/", port: nil, headers: [], scheme: "HTTPS"))
         spec.startupProbe = ProbeSpec(
             .http(path: "/a b", port: nil, headers: [.init(name: "A", value: "b\r\nC: d")], scheme: "http"))
@@ -84,7 +84,7 @@ import Testing
         let error = harness.wait { if case .failedToStart(id, let error, nil) = $0 { error } else { nil } }
         #expect(
             error == """
-                readinessProbe.grpc: not supported for local processes: it needs HTTP/2; use httpGet or tcpSocket; \
+                readinessProbe.grpc.service: longer than 1024 bytes; \
                 livenessProbe.httpGet.scheme: HTTPS is not supported for local processes; use HTTP or tcpSocket; \
                 startupProbe.httpGet.path: holds a space or control byte; encode it as %XX; \
                 startupProbe.httpGet.httpHeaders: A: not a legal header field
@@ -165,11 +165,11 @@ import Testing
             ("HTTP/1.1 200 OK\r\n", 200), ("HTTP/1.0 404\r\n", 404), ("HTTP/1.1 503 ", 503), ("HTTP/1.1 2000", nil),
             ("HTTP/2 200 OK", nil), ("HTTP/1.1  200", nil), ("SSH-2.0-OpenSSH", nil), ("", nil), ("HTTP/1.1 20x", nil),
         ]
-        for (line, status) in table { #expect(ProbeAttempt.status(of: ByteView(line)) == status) }
+        for (line, status) in table { #expect(HTTP1Dialogue.status(of: ByteView(line)) == status) }
     }
 
     @Test func requestsOfHTTPProbes() {
-        let bytes = ProbeAttempt.request(
+        let bytes = HTTP1Dialogue.request(
             path: "x", port: 80,
             headers: [.init(name: "host", value: "a.example"), .init(name: "Connection", value: "k")])
         #expect(

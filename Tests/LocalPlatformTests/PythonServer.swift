@@ -26,7 +26,7 @@ enum PythonServer {
                     if data:
                         count += 1
                         for line in data.split(b"\\r\\n"):
-                            print("got", line.decode(), flush=True)
+                            print("got", line.decode("latin-1"), flush=True)
                         peer.sendall(b"HTTP/1.1 %d X\\r\\nContent-Length: 2\\r\\n\\r\\nok" % (\(status)))
                 except OSError as error:
                     print("error", error, flush=True)

@@ -115,6 +115,12 @@ struct SecureTransport: ~Copyable {
         return hasEnded ? .end : failure != nil ? .failed(EPROTO) : .again
     }
 
+    /// Whether something that was read waits to be taken.
+    var holdsBytes: Bool { isUnfinished || parked.count > 0 }
+
+    /// Whether the transport ended without the peer's close_notify: what came may be incomplete.
+    var isTruncated: Bool { if case .failed = tls.state { hasEnded } else { false } }
+
     /// Gives back the memory of what was not taken.
     mutating func release(to buffers: inout BufferPool) { buffers.release(&parked) }
 }

@@ -10,6 +10,8 @@ import Primitives
 struct UpstreamConnection: ~Copyable {
     enum Phase: Equatable {
         case connecting
+        /// Connected; the TLS handshake is under way.
+        case handshaking
         /// Serves an exchange; the response's head has not been seen, or only 1xx ones.
         case awaitingHead
         /// Serves an exchange; the body of the response flows.
@@ -28,6 +30,10 @@ struct UpstreamConnection: ~Copyable {
     /// Whether it speaks HTTP/2.
     let isShared: Bool
     var phase: Phase
+    /// What TLS must be made of when it is connected; nil: it stays plain.
+    var security: UpstreamSecurity?
+    /// TLS; nil on a plain connection.
+    var tls: Secure?
     var exchange = SlabToken.none
     /// HTTP/2's part of the connection, in phase `shared`.
     var session: HTTP2Session?
@@ -60,6 +66,9 @@ struct UpstreamConnection: ~Copyable {
     var timer = TimerHandle.none
     var timerInstant = Instant.distantFuture
 
+    /// Whether it is still being made, and its timer limits that.
+    var isBeingMade: Bool { phase == .connecting || phase == .handshaking }
+
     init(
         socket: consuming Socket, token: SlabToken, endpoint: Endpoint, isShared: Bool, isConnected: Bool, now: Instant
     ) {
@@ -71,4 +80,6 @@ struct UpstreamConnection: ~Copyable {
         isWritable = isConnected
         idleSince = now
     }
+
+    deinit { tls?.destroy() }
 }

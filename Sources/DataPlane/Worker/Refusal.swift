@@ -1,5 +1,6 @@
 import HTTP
 import Primitives
+import TLS
 import Telemetry
 
 /// Every reason for which Martlet itself answers a request: the status, the text, and the flag in the access log.
@@ -28,6 +29,8 @@ enum Refusal: Equatable {
     case revisionGone
     /// No pod took a connection.
     case connectFailed
+    /// The pod's certificate was refused, or no TLS came about with it.
+    case upstreamTLS(TLSFailure.Kind)
     /// The pod closed or broke the connection without an answer.
     case upstreamReset
     /// The pod's answer cannot be read for sure.
@@ -41,7 +44,7 @@ enum Refusal: Equatable {
         case .headTimeout, .bodyTimeout: 408
         case .overloaded, .queueFull, .revisionGone, .connectFailed: 503
         case .queueTimeout, .responseTimeout: 504
-        case .upstreamReset, .badResponse: 502
+        case .upstreamReset, .upstreamTLS, .badResponse: 502
         }
     }
 
@@ -58,6 +61,9 @@ enum Refusal: Equatable {
         case .responseTimeout: "request timeout"
         case .revisionGone: "the revision has no pod that can serve\n"
         case .connectFailed: "no pod of the revision accepts connections\n"
+        case .upstreamTLS(.certificateRefused): "the pod's certificate was refused\n"
+        case .upstreamTLS(.requiredNameMissing): "the pod's certificate lacks the required name\n"
+        case .upstreamTLS: "the TLS handshake with the pod failed\n"
         case .upstreamReset: "the pod closed the connection without a response\n"
         case .badResponse: "the pod's response is not valid HTTP\n"
         }
@@ -73,7 +79,7 @@ enum Refusal: Equatable {
         case .queueTimeout: .queueTimeout
         case .responseTimeout: .upstreamTimeout
         case .revisionGone: .noHealthyUpstream
-        case .connectFailed: .upstreamConnectionFailure
+        case .connectFailed, .upstreamTLS: .upstreamConnectionFailure
         case .upstreamReset: .upstreamConnectionTermination
         case .badResponse: .upstreamProtocolError
         }

@@ -8,13 +8,13 @@ import TLS
 extension Worker {
     /// A new connection to a TLS listener.
     func beginHandshake(_ connection: Downstream, _ context: TLSServerContext) {
+        guard let tls = try? TLSConnection(accepting: context) else {
+            failedHandshakes += 1
+            return close(connection)
+        }
+        connection.pointee.tls = Secure.make(tls, isServer: true)
         connection.pointee.phase = .handshake
         handshakes += 1
-        do throws(TLSFailure) {
-            connection.pointee.tls = Secure.make(try TLSConnection(accepting: context), isServer: true)
-        } catch {
-            return handshakeFailed(connection)
-        }
         setDeadline(connection, now.adding(milliseconds: limits.handshakeTimeoutMilliseconds))
     }
 
@@ -54,10 +54,10 @@ extension Worker {
 
     /// Says why, if TLS found a reason (its alert is on the way), and closes.
     func handshakeFailed(_ connection: Downstream) {
-        failedHandshakes += 1
         guard let tls = connection.pointee.tls, tls.pointee.failure != nil, !tls.pointee.hasEnded else {
             return close(connection)
         }
+        failedHandshakes += 1
         endHandshake(connection)
         // The client may still be sending; a reset would take the alert from it.
         beginLinger(connection)

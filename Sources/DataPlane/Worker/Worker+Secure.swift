@@ -123,13 +123,15 @@ extension Worker {
         if replies.count > 0 { _ = sendWire(connection, replies.written) }
     }
 
-    /// What closing a TLS connection takes besides. A connection that rests ends in an orderly way; one that is cut
-    /// must not, or a response without its end could be taken for whole.
+    /// What closing a TLS connection takes besides. One that rests, or whose messages say where they end (HTTP/2), ends
+    /// in an orderly way; one that is cut must not, or a response without its end could be taken for whole.
     func closeSecure(_ connection: Downstream) {
         switch connection.pointee.phase {
-        case .handshake: handshakes -= 1
-        case .idle: if connection.pointee.outbound.count == 0 { sayGoodbye(connection) }
-        case .head, .exchange, .tunnel, .session, .lingering, .closed: break
+        case .handshake:
+            handshakes -= 1
+            failedHandshakes += 1
+        case .idle, .session: if connection.pointee.outbound.count == 0 { sayGoodbye(connection) }
+        case .head, .exchange, .tunnel, .lingering, .closed: break
         }
         connection.pointee.tls?.pointee.release(to: &buffers)
     }

@@ -152,11 +152,8 @@ extension Worker {
             case .writable(let stream): withExchange(of: stream, session) { resumeRequest($0, $1) }
             case .reset(let stream, let code):
                 withExchange(of: stream, session) { streamBroke($0, $1, upstream, code) }
-            case .settingsAcknowledged: openWaiting(upstream, session)
-            case .goAway:
-                stopSharing(upstream)
-                openWaiting(upstream, session)
-            case .refused, .finished, .pong: break
+            case .goAway: stopSharing(upstream)
+            case .refused, .finished, .settingsAcknowledged, .pong: break
             }
         }
     }

@@ -18,7 +18,7 @@ extension Worker {
             guard let upstream = upstreams[token], upstream.pointee.endpoint === endpoint else { continue }
             if let session = upstream.pointee.session {
                 if mayOpen(session) { return openStream(exchange, connection, upstream, session) }
-                guard !session.settingsAreAcknowledged else { continue }
+                guard session.acceptsRequests, !session.peerSettingsAreKnown else { continue }
             }
             guard upstream.pointee.waiting.count < limits.http2.concurrentStreams else { continue }
             exchange.pointee.stage = .connecting
@@ -27,10 +27,10 @@ extension Worker {
         connect(exchange, connection, to: endpoint, isShared: true)
     }
 
-    /// Whether a stream can be opened now. Before the pod's SETTINGS are here (its acknowledgement of ours follows
-    /// them) only the first: how many it takes is not known, and what it refused could be tried once more only.
+    /// Whether a stream can be opened now. Before the pod's SETTINGS are here only the first: how many it takes is not
+    /// known, and what it refused could be tried once more only.
     private func mayOpen(_ session: HTTP2Session) -> Bool {
-        session.roomForStreams > 0 && (session.settingsAreAcknowledged || session.requestCount == 0)
+        session.roomForStreams > 0 && (session.peerSettingsAreKnown || session.requestCount == 0)
     }
 
     /// The exchange gets a stream when the connection has been made and the pod has said how many it takes.
@@ -62,7 +62,7 @@ extension Worker {
             guard let (exchange, connection) = waiter(token, of: upstream) else { continue }
             if mayOpen(session) {
                 openStream(exchange, connection, upstream, session)
-            } else if session.acceptsRequests, !session.settingsAreAcknowledged {
+            } else if session.acceptsRequests, !session.peerSettingsAreKnown {
                 upstream.pointee.waiting.append(token)
             } else {
                 exchange.pointee.upstream = .none
@@ -73,13 +73,24 @@ extension Worker {
 
     /// No connection came of it: whoever waited is tried elsewhere, or fails.
     func sharedAttemptFailed(_ upstream: Upstream, _ code: Int32) {
-        let (waiting, endpoint) = (upstream.pointee.waiting, upstream.pointee.endpoint)
+        let endpoint = upstream.pointee.endpoint
+        dismiss(upstream) { connectFailed($0, $1, endpoint, code) }
+    }
+
+    /// The connection may not be used: whoever waited is told.
+    func sharedAttemptRefused(_ upstream: Upstream, _ refusal: Refusal) {
+        dismiss(upstream) { exchange, _ in fail(exchange, refusal) }
+    }
+
+    /// Closes a connection that is being made; those who waited for it go on with `next`.
+    private func dismiss(_ upstream: Upstream, _ next: (ExchangePointer, Downstream) -> Void) {
+        let waiting = upstream.pointee.waiting
         upstream.pointee.waiting = []
         if upstream.pointee.phase != .closed { close(upstream) }
         for token in waiting {
             guard let (exchange, connection) = waiter(token, of: upstream) else { continue }
             exchange.pointee.upstream = .none
-            connectFailed(exchange, connection, endpoint, code)
+            next(exchange, connection)
         }
     }
 
@@ -122,6 +133,8 @@ extension Worker {
             guard taken > 0 else { return assertionFailure("all events were taken") }
             rest = rest.dropping(first: taken)
         }
+        // SETTINGS may have come, or a GOAWAY.
+        if !upstream.pointee.waiting.isEmpty { openWaiting(upstream, session) }
     }
 
     /// Lets the session transmit at the end of the wake-up.

@@ -25,6 +25,7 @@ extension Worker {
     /// Reads from the pod. `isReadable` afterwards says whether another call may find more.
     @inline(__always)
     func receive(_ upstream: Upstream, into place: UnsafeMutableRawBufferPointer) -> TransferResult {
+        if let tls = upstream.pointee.tls { return receive(upstream, through: tls, into: place) }
         let result = upstream.pointee.socket.receive(into: place)
         switch result {
         case .bytes(let count):
@@ -49,11 +50,15 @@ extension Worker {
 
     /// Whether bytes of the pod wait to be read.
     func hasBytes(_ upstream: Upstream) -> Bool {
-        if case .bytes = upstream.pointee.socket.peek() { true } else { false }
+        if let tls = upstream.pointee.tls { return hasBytes(upstream, through: tls) }
+        return if case .bytes = upstream.pointee.socket.peek() { true } else { false }
     }
 
     /// Whether nothing of the pod waits to be read: no bytes, no end.
-    func isSilent(_ upstream: Upstream) -> Bool { upstream.pointee.socket.peek() == .wouldBlock }
+    func isSilent(_ upstream: Upstream) -> Bool {
+        if let tls = upstream.pointee.tls { return isSilent(upstream, through: tls) }
+        return upstream.pointee.socket.peek() == .wouldBlock
+    }
 
     // MARK: Out, to the client
 
@@ -106,7 +111,9 @@ extension Worker {
     func shutdownWrite(_ connection: Downstream) {
         sayGoodbye(connection)
         // A goodbye that waits is said before the end that `close` brings.
-        if connection.pointee.outbound.count == 0 { connection.pointee.socket.shutdownWrite() }
+        if connection.pointee.tls == nil || connection.pointee.outbound.count == 0 {
+            connection.pointee.socket.shutdownWrite()
+        }
     }
 
     /// Sends bytes of HTTP to the client that stand in no output list; what the kernel does not take is kept. False if
@@ -151,6 +158,7 @@ extension Worker {
     /// left.
     func sendOutput(_ upstream: Upstream) -> SendOutcome {
         guard output.bytes > 0 else { return .taken }
+        if let tls = upstream.pointee.tls { return sendOutput(upstream, through: tls) }
         var sent = 0
         if upstream.pointee.outbound.count == 0 {
             switch output.send(on: upstream.pointee.socket) {
@@ -191,13 +199,35 @@ extension Worker {
     }
 
     /// Says that we send no more; reading goes on.
-    func shutdownWrite(_ upstream: Upstream) { upstream.pointee.socket.shutdownWrite() }
+    func shutdownWrite(_ upstream: Upstream) {
+        sayGoodbye(upstream)
+        // A goodbye that waits is said before the end that `close` brings.
+        if upstream.pointee.tls == nil || upstream.pointee.outbound.count == 0 {
+            upstream.pointee.socket.shutdownWrite()
+        }
+    }
 
     /// Sends bytes of HTTP to the pod that stand in no output list; what the kernel does not take is kept.
     func sendBytes(_ upstream: Upstream, _ bytes: ByteView) -> SendOutcome {
-        output.clear()
-        output.append(bytes)
-        return sendOutput(upstream)
+        guard !bytes.isEmpty else { return .taken }
+        if let tls = upstream.pointee.tls { return sendBytes(upstream, through: tls, bytes) }
+        return sendWire(upstream, bytes)
+    }
+
+    /// Sends bytes as they shall stand on the wire; what the kernel does not take is kept.
+    func sendWire(_ upstream: Upstream, _ bytes: ByteView) -> SendOutcome {
+        var rest = bytes
+        if upstream.pointee.outbound.count == 0 {
+            switch upstream.pointee.socket.send(bytes) {
+            case .bytes(let count): rest = bytes.dropping(first: count)
+            case .wouldBlock: break
+            case .endOfStream, .failed: return .broken
+            }
+            // Only an attempt that fell short brings a new edge.
+            if !rest.isEmpty { upstream.pointee.isWritable = false }
+        }
+        upstream.pointee.bytesSent += UInt64(bytes.count - rest.count)
+        return keep(rest, in: &upstream.pointee.outbound) ? .taken : .noMemory
     }
 
     // MARK: What waits

@@ -63,6 +63,7 @@ extension Worker {
                     socket: socket, token: token, endpoint: endpoint, isShared: isShared, isConnected: false, now: now),
                 at: token)
         }
+        upstream.pointee.security = exchange.pointee.target.upstreamSecurity
         if isShared {
             pool.share(token, endpoint: endpoint.id)
             wait(for: upstream, exchange)
@@ -77,10 +78,8 @@ extension Worker {
             upstream.pointee.timer = timers.arm(
                 now.adding(milliseconds: limits.upstreamConnectMilliseconds),
                 payload: TaggedToken(.upstream, token).packed)
-        } else if isShared {
-            openSharing(upstream)
         } else {
-            sendRequest(exchange, connection, upstream)
+            upstreamConnected(upstream)
         }
     }
 
@@ -103,13 +102,13 @@ extension Worker {
     func upstreamTimerFired(_ token: SlabToken) {
         guard let upstream = upstreams[token] else { return }
         switch upstream.pointee.phase {
-        case .connecting: connectionAttemptFailed(upstream, ETIMEDOUT)
+        case .connecting, .handshaking: connectionAttemptFailed(upstream, ETIMEDOUT)
         case .shared: sharedTimerFired(upstream)
         case .awaitingHead, .body, .tunnel, .pooled, .closed: break
         }
     }
 
-    private func connectionAttemptFailed(_ upstream: Upstream, _ code: Int32) {
+    func connectionAttemptFailed(_ upstream: Upstream, _ code: Int32) {
         let endpoint = upstream.pointee.endpoint
         let token = upstream.pointee.exchange
         if upstream.pointee.isShared { return sharedAttemptFailed(upstream, code) }
@@ -134,6 +133,7 @@ extension Worker {
         }
         switch upstream.pointee.phase {
         case .connecting: if !readiness.isEmpty { finishConnecting(upstream) }
+        case .handshaking: stepHandshake(upstream)
         case .awaitingHead, .body:
             // Before writing: a pod may answer and close while the request is still on its way.
             if upstream.pointee.isReadable { readResponse(upstream) }
@@ -141,7 +141,9 @@ extension Worker {
         case .tunnel:
             if readiness.contains(.error) { tunnelBroke(upstream) }
             pumpTunnel(upstream)
-        case .pooled: if upstream.pointee.isReadable { close(upstream) }
+        case .pooled:
+            // What TLS says by itself (tickets) is nothing of the pod's.
+            if upstream.pointee.isReadable, upstream.pointee.tls == nil || !isSilent(upstream) { close(upstream) }
         case .shared: sharedReady(upstream)
         case .closed: break
         }
@@ -152,8 +154,22 @@ extension Worker {
         guard code == 0 else { return connectionAttemptFailed(upstream, code) }
         guard upstream.pointee.isWritable else { return }
         timers.cancel(upstream.pointee.timer)
-        if upstream.pointee.isShared { return openSharing(upstream) }
         upstream.pointee.phase = .awaitingHead
+        upstreamConnected(upstream)
+    }
+
+    /// The transport is there: TLS comes first, if the revision wants it.
+    private func upstreamConnected(_ upstream: Upstream) {
+        if let security = upstream.pointee.security {
+            beginHandshake(upstream, security)
+        } else {
+            upstreamOpened(upstream)
+        }
+    }
+
+    /// The connection can take its first request.
+    func upstreamOpened(_ upstream: Upstream) {
+        if upstream.pointee.isShared { return openSharing(upstream) }
         guard let exchange = exchanges[upstream.pointee.exchange], exchange.pointee.stage == .connecting,
             let connection = downstreams[exchange.pointee.downstream]
         else { return close(upstream) }
@@ -203,6 +219,7 @@ extension Worker {
     func retire(_ upstream: Upstream, isClean: Bool) {
         upstream.pointee.requestsServed += 1
         upstream.pointee.exchange = .none
+        if upstream.pointee.tls != nil, upstream.pointee.requestsServed == 1 { keepSession(upstream) }
         // The last read may have ended just where the message did; what is behind it would answer the next request.
         if isClean, upstream.pointee.isReadable, isSilent(upstream) { upstream.pointee.isReadable = false }
         guard isClean, upstream.pointee.keepsAlive, !upstream.pointee.peerHasClosed, !upstream.pointee.isReadable,
@@ -240,9 +257,10 @@ extension Worker {
     /// Closes the socket at the end of the wake-up and gives everything back.
     func close(_ upstream: Upstream) {
         guard upstream.pointee.phase != .closed else { return }
-        if upstream.pointee.phase == .connecting || upstream.pointee.timerInstant != .distantFuture {
+        if upstream.pointee.isBeingMade || upstream.pointee.timerInstant != .distantFuture {
             timers.cancel(upstream.pointee.timer)
         }
+        if upstream.pointee.tls != nil { closeSecure(upstream) }
         if upstream.pointee.isShared { stopSharing(upstream) }
         upstream.pointee.phase = .closed
         buffers.release(&upstream.pointee.inbound)

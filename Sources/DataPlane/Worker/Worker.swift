@@ -49,6 +49,8 @@ public final class Worker {
     var logLines: LogLines
     let connectionBudget: ConnectionBudget
     let poller: Poller
+    /// The client's side of TLS to pods.
+    var clientContexts = ClientContexts()
     /// In the order of the options; empty when accepting has ended.
     var listeners: [WorkerListener]
     /// TLS handshakes of clients under way, failed since the start, and steps made in this wake-up.
@@ -247,7 +249,9 @@ public final class Worker {
     private func takeCommands() {
         for command in mailbox.takeAll() {
             switch command {
-            case .publish(let new): snapshot = new
+            case .publish(let new):
+                snapshot = new
+                clientContexts.keep(usedBy: new)
             case .grant(let target, let grant): granted(grant, of: target)
             case .refuse(let waiter): waiterRefused(SlabToken(packed: waiter.token))
             case .report: report()
@@ -256,6 +260,7 @@ public final class Worker {
             case .forget(let endpoint):
                 for token in pool.takeAll(endpoint: endpoint.id) { closePooled(token) }
                 for token in pool.shared(endpoint: endpoint.id) { retireShared(token) }
+                clientContexts.forget(endpoint)
             case .drain: beginDrain()
             case .stopAccepting: stopAccepting()
             case .stop: isStopping = true

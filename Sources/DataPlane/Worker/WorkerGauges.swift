@@ -36,7 +36,7 @@ extension Worker {
         for token in upstreams.tokens() {
             guard let upstream = upstreams[token] else { continue }
             switch upstream.pointee.phase {
-            case .connecting, .awaitingHead, .body, .tunnel: gauges.upstreams += 1
+            case .connecting, .handshaking, .awaitingHead, .body, .tunnel: gauges.upstreams += 1
             case .pooled: gauges.pooledUpstreams += 1
             case .shared where upstream.pointee.session?.streamCount == 0: gauges.pooledUpstreams += 1
             case .shared: gauges.upstreams += 1

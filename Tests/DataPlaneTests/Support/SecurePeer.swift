@@ -6,7 +6,7 @@ import TLS
 /// One end of a TLS connection in the hands of a test, over a `Peer`. Every step waits for the event it needs.
 final class SecurePeer: Hearing {
     let peer: Peer
-    private(set) var tls: TLSConnection
+    private var tls: TLSConnection
     /// Data received and not yet taken.
     private var data: [UInt8] = []
     /// Ciphertext that was not taken yet.
@@ -38,10 +38,35 @@ final class SecurePeer: Hearing {
         return self
     }
 
+    /// The server's side: goes on until the handshake is done. `holdingBack` keeps what is to be said after the
+    /// client's last flight (tickets) in `held`.
+    @discardableResult
+    func answer(holdingBack: Bool = false) throws -> SecurePeer {
+        var steps = 0
+        while tls.state == .handshaking {
+            isHolding = holdingBack && steps > 0
+            try hear("the handshake")
+            steps += 1
+        }
+        isHolding = false
+        if let failure { throw PeerFailure(description: "handshake: \(failure)") }
+        return self
+    }
+
+    /// What `answer` held back.
+    private(set) var held: [UInt8] = []
+    private var isHolding = false
+
     /// Only the first flight.
     func hello() throws { try say { $0.transmit(into: &$1) } }
 
-    var isOpen: Bool { tls.isEstablished }
+    // What the handshake settled.
+    var version: TLSVersion? { tls.version }
+    var peerNames: [String] { tls.peerNames }
+    var isResumed: Bool { tls.isResumed }
+    var serverName: String? { tls.serverName }
+    var applicationProtocol: ApplicationProtocol? { tls.applicationProtocol }
+    func session() -> TLSSession? { tls.session() }
 
     // MARK: Saying
 
@@ -129,7 +154,7 @@ final class SecurePeer: Hearing {
     private func hear(_ what: String) throws {
         if hasEnded { throw PeerFailure(description: "waited for \(what), close_notify after \(data.count) bytes") }
         if let failure { throw PeerFailure(description: "waited for \(what), \(failure)") }
-        if peer.pending.isEmpty, cipher.isEmpty || !isUnfinished {
+        if peer.pending.isEmpty, !isUnfinished {
             if peer.hasEnded {
                 tls.endOfStream()
                 throw PeerFailure(description: "waited for \(what), the transport ended after \(data.count) bytes")
@@ -152,7 +177,7 @@ final class SecurePeer: Hearing {
             if progress.next == .end { hasEnded = true }
         }
         // After a failure the other side may have gone already.
-        peer.sendWhatFits(replies)
+        if isHolding { held += replies } else { peer.sendWhatFits(replies) }
     }
 
     private var isUnfinished = false

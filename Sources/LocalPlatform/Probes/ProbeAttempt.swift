@@ -1,5 +1,6 @@
 import EventLoop
 import Glibc
+import HTTP2
 import Primitives
 
 /// One probe under way: it asks, waits at most its timeout, and says the outcome exactly once. Owned by the loop's
@@ -10,6 +11,8 @@ final class ProbeAttempt {
     /// What an attempt needs to know of the pod.
     struct Target {
         var port: UInt16
+        /// Whether that port is said to speak HTTP/2.
+        var speaksHTTP2 = false
         var environment: [String]
         var searchPath: String
         var workingDirectory: String?
@@ -17,10 +20,10 @@ final class ProbeAttempt {
 
     /// Most bytes of an answer that are read, so that the application can finish writing it.
     static let answerBytes = 16 * 1024
-    /// Longest status line that is waited for, in bytes.
-    static let statusLineBytes = 1_024
+    /// Most bytes that wait to be sent, besides what the dialogue keeps.
+    private static let outboundBytes = 4 * 1024
 
-    private enum Stage { case connecting, sending, reading, draining, executing, over }
+    private enum Stage { case connecting, talking, executing, over }
 
     private let loop: Loop
     private var stage = Stage.over
@@ -28,12 +31,18 @@ final class ProbeAttempt {
     private var command: ChildProcess?
     private var watch: Loop.WatchToken?
     private var timer: TimerHandle?
-    private var request: [UInt8] = []
-    private var sent = 0
-    private var answer: [UInt8] = []
+    private var dialogue: (any ProbeDialogue)?
+    /// What is asked over HTTP/2, with its port. Its session is made when there is a connection: most eager probes are
+    /// refused, and must stay cheap.
+    private var question: (text: HTTP2Dialogue.Question, port: UInt16)?
+    /// What is said instead, should the port not speak HTTP/2; with its port.
+    private var fallback: (dialogue: HTTP1Dialogue, port: UInt16)?
+    private var halfway: TimerHandle?
+    private var unsent: [UInt8] = []
     private var received = 0
     private var report: ((ProbeOutcome) -> Void)?
     private let commands: CommandHooks
+    private let pool: HTTP2Pool
 
     /// Whom to tell of the process groups of commands, so that these do not outlive martlet either.
     struct CommandHooks {
@@ -42,9 +51,10 @@ final class ProbeAttempt {
     }
 
     /// An attempt that has not begun.
-    init(loop: Loop, commands: CommandHooks) {
+    init(loop: Loop, commands: CommandHooks, pool: HTTP2Pool) {
         self.loop = loop
         self.commands = commands
+        self.pool = pool
     }
 
     /// Begins. `report` is called once, perhaps before this returns, unless `cancel` comes first.
@@ -57,14 +67,24 @@ final class ProbeAttempt {
         switch handler {
         case .tcp(let port): connect(to: port ?? target.port)
         case .http(let path, let port, let headers, _):
-            request = Self.request(path: path, port: port ?? target.port, headers: headers)
-            connect(to: port ?? target.port)
+            let own = HTTP1Dialogue(path: path, port: port ?? target.port, headers: headers)
+            if port == nil, target.speaksHTTP2 {
+                fallback = (own, target.port)
+                ask(.get(path: path, headers: headers), at: target.port)
+            } else {
+                dialogue = own
+                connect(to: port ?? target.port)
+            }
         case .exec(let arguments): execute(arguments, target)
-        case .grpc: finish(.failed("gRPC probes are not supported"))
+        case .grpc(let port, let service):
+            let question = HTTP2Dialogue.Question.health(
+                service: service ?? "", timeoutMilliseconds: timeoutMilliseconds)
+            ask(question, at: port ?? target.port)
         }
-        if stage != .over {
-            timer = loop.after(milliseconds: timeoutMilliseconds) { self.timeOut() }
-        }
+        guard stage != .over else { return }
+        timer = loop.after(milliseconds: timeoutMilliseconds) { self.timeOut() }
+        guard fallback != nil else { return }
+        halfway = loop.after(milliseconds: max(1, timeoutMilliseconds / 2)) { self.halfTimePassed() }
     }
 
     /// Ends without a report.
@@ -74,6 +94,28 @@ final class ProbeAttempt {
     }
 
     // MARK: Connections
+
+    private func ask(_ question: HTTP2Dialogue.Question, at port: UInt16) {
+        self.question = (question, port)
+        connect(to: port)
+    }
+
+    /// The port does not speak HTTP/2, though its name says so: its HTTP/1.1 answer counts, on another connection.
+    private func fallBack() {
+        guard let next = fallback else { return }
+        fallback = nil
+        closeConnection()
+        dialogue = next.dialogue
+        unsent = []
+        received = 0
+        connect(to: next.port)
+    }
+
+    /// A server of HTTP/2 speaks at once. One that says nothing may be waiting for the rest of an HTTP/1.1 request.
+    private func halfTimePassed() {
+        halfway = nil
+        if fallback != nil, stage == .talking, received == 0 { fallBack() }
+    }
 
     private func connect(to port: UInt16) {
         switch Socket.connect(to: .loopback(port: port)) {
@@ -104,90 +146,81 @@ final class ProbeAttempt {
         case .connecting:
             let code = socket?.pendingError ?? EBADF
             if code == 0 { connected() } else { finish(Self.outcome(of: code)) }
-        case .sending: send()
-        case .reading, .draining: receive()
+        case .talking: receive()
         case .executing: collect()
         case .over: break
         }
     }
 
     private func connected() {
+        if let asked = question {
+            question = nil
+            dialogue = HTTP2Dialogue(asked.text, port: asked.port, pool: pool, now: MonotonicClock.now())
+            if dialogue == nil { return finish(.failed("no memory for an HTTP/2 session")) }
+        }
         // A TCP probe closes at once: an application that serves one connection at a time must not wait for ours.
-        if request.isEmpty { finish(.passed) } else { send() }
-    }
-
-    private func send() {
-        let result = request.withUnsafeBytes { bytes in
-            socket?.send(ByteView(bytes).dropping(first: sent)) ?? .failed(EBADF)
-        }
-        switch result {
-        case .bytes(let count):
-            sent += count
-            stage = sent < request.count ? .sending : .reading
-            observe(sent < request.count ? .writable : .readable)
-        case .wouldBlock:
-            stage = .sending
-            observe(.writable)
-        case .endOfStream: finish(.failed("connection closed"))
-        case .failed(let code): finish(Self.outcome(of: code))
-        }
+        guard dialogue != nil else { return finish(.passed) }
+        stage = .talking
+        goOn()
     }
 
     private func receive() {
         let result = withUnsafeTemporaryAllocation(byteCount: 4_096, alignment: 1) { memory in
             let result = socket?.receive(into: memory) ?? .failed(EBADF)
-            if case .bytes(let count) = result, stage == .reading { answer.append(contentsOf: memory.prefix(count)) }
+            if case .bytes(let count) = result {
+                let bytes = ByteView(UnsafeRawBufferPointer(rebasing: memory[..<count]))
+                dialogue?.receive(bytes, now: MonotonicClock.now())
+            }
             return result
         }
         switch result {
-        case .bytes(let count):
-            received += count
-            if stage == .reading { judge(isComplete: false) }
-            if stage == .draining, received >= Self.answerBytes { close() }
+        case .bytes(let count): received += count
         case .wouldBlock: break
-        case .endOfStream:
-            if stage == .reading { judge(isComplete: true) }
-            close()
-        case .failed(let code):
-            if stage == .reading { finish(Self.outcome(of: code)) } else { close() }
+        case .endOfStream: dialogue?.closed(nil, now: MonotonicClock.now())
+        case .failed(let code): dialogue?.closed(Self.outcome(of: code), now: MonotonicClock.now())
+        }
+        goOn()
+    }
+
+    /// Reports what is known, says what is to be said, and ends when the dialogue does.
+    private func goOn() {
+        var isSent = send()
+        if let verdict = dialogue?.verdict {
+            if case .notHTTP2 = verdict, fallback != nil { return fallBack() }
+            fallback = nil
+            tell(verdict)
+            guard stage == .talking else { return }  // who was told has cancelled it
+            isSent = isSent && send()
+        }
+        if received >= Self.answerBytes, report != nil { return finish(.failed("the answer is too long")) }
+        if dialogue?.isOver ?? true || received >= Self.answerBytes { return close() }
+        observe(isSent ? .readable : [.readable, .writable])
+    }
+
+    /// Sends what the dialogue has to say. False if the socket takes no more now.
+    private func send() -> Bool {
+        while true {
+            if unsent.isEmpty { fill() }
+            guard !unsent.isEmpty else { return true }
+            let result = unsent.withUnsafeBytes { socket?.send(ByteView($0)) ?? .failed(EBADF) }
+            switch result {
+            case .bytes(let count): unsent.removeFirst(count)
+            case .wouldBlock: return false
+            case .endOfStream, .failed:
+                // It may have answered before it closed: what it said is still to be read, and then the end.
+                unsent = []
+                return true
+            }
         }
     }
 
-    /// Looks whether the status line has come. The rest of the answer is read but not looked at.
-    private func judge(isComplete: Bool) {
-        guard answer.contains(ASCII.lf) else {
-            if isComplete || answer.count >= Self.statusLineBytes { finish(.failed("not an HTTP/1.1 answer")) }
-            return
+    private func fill() {
+        let now = MonotonicClock.now()
+        withUnsafeTemporaryAllocation(byteCount: Self.outboundBytes, alignment: 1) { memory in
+            var writer = ByteWriter(memory)
+            dialogue?.transmit(into: &writer, now: now)
+            for index in 0..<writer.count { unsent.append(writer.written[index]) }
         }
-        guard let status = answer.withUnsafeBytes({ Self.status(of: ByteView($0)) }) else {
-            finish(.failed("not an HTTP/1.1 answer"))
-            return
-        }
-        stage = .draining
-        tell((200..<400).contains(status) ? .passed : .failed("HTTP status \(status)"))
-    }
-
-    /// The status of `HTTP/1.x NNN …`; nil if the line is something else (RFC 9112 §4).
-    static func status(of line: ByteView) -> Int? {
-        guard line.count >= 12, line.hasPrefix("HTTP/1."), line[8] == ASCII.space else { return nil }
-        guard line.count == 12 || !ASCII.isDigit(line[12]) else { return nil }
-        var status = 0
-        for index in 9..<12 {
-            guard ASCII.isDigit(line[index]) else { return nil }
-            status = status * 10 + Int(line[index] - 0x30)
-        }
-        return status
-    }
-
-    /// The bytes of the question. Host and User-Agent can be replaced by the spec's headers, as kubelet allows.
-    static func request(path: String, port: UInt16, headers: [ProbeSpec.Header]) -> [UInt8] {
-        var fields = [("Host", "127.0.0.1:\(port)"), ("User-Agent", "kube-probe/"), ("Accept", "*/*")]
-        let given = Set(headers.map { $0.name.lowercased() })
-        fields.removeAll { given.contains($0.0.lowercased()) }
-        fields += headers.filter { $0.name.lowercased() != "connection" }.map { ($0.name, $0.value) }
-        let target = path.utf8.first == UInt8(ascii: "/") ? path : "/\(path)"
-        let lines = ["GET \(target) HTTP/1.1"] + fields.map { "\($0.0): \($0.1)" } + ["Connection: close", "", ""]
-        return Array(lines.joined(separator: "\r\n").utf8)
     }
 
     private static func outcome(of code: Int32) -> ProbeOutcome {
@@ -251,11 +284,16 @@ final class ProbeAttempt {
     private func close() {
         stage = .over
         if let timer { loop.cancel(timer) }
-        timer = nil
+        if let halfway { loop.cancel(halfway) }
+        (timer, halfway, fallback, question, dialogue) = (nil, nil, nil, nil, nil)
+        closeConnection()
+        abandonCommand()
+    }
+
+    private func closeConnection() {
         if let watch { loop.unwatch(watch) }
         watch = nil
         socket = nil
-        abandonCommand()
     }
 
     /// Kills a command that is still running. The loop reaps it when it has gone.

@@ -66,6 +66,8 @@ final class PodProbes {
         case .tcp(let port) where port == spec.containerPort: probe.handler = .tcp(port: nil)
         case .http(let path, let port, let headers, let scheme) where port == spec.containerPort:
             probe.handler = .http(path: path, port: nil, headers: headers, scheme: scheme)
+        case .grpc(let port, let service) where port == spec.containerPort:
+            probe.handler = .grpc(port: nil, service: service)
         case .tcp, .http, .exec, .grpc: break
         }
         let tracker = ProbeTracker(role: role, spec: probe, began: context.now)
@@ -96,7 +98,7 @@ final class PodProbes {
         }
         slots[index].hasBudget = false
         slots[index].last = now
-        let attempt = ProbeAttempt(loop: context.loop, commands: context.commandHooks)
+        let attempt = ProbeAttempt(loop: context.loop, commands: context.commandHooks, pool: context.probePool)
         slots[index].attempt = attempt
         attempt.begin(
             slots[index].tracker.spec.handler, target,

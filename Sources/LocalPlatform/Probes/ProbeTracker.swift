@@ -6,6 +6,8 @@ enum ProbeOutcome: Equatable, Sendable {
     /// Nothing listens: for certain not ready, and cheap to ask again.
     case refused
     case timedOut
+    /// The port does not speak HTTP/2, for this reason.
+    case notHTTP2(String)
     case failed(String)
 
     /// The reason of a failure, for a person.
@@ -14,7 +16,7 @@ enum ProbeOutcome: Equatable, Sendable {
         case .passed: "passed"
         case .refused: "connection refused"
         case .timedOut: "timed out"
-        case .failed(let text): text
+        case .notHTTP2(let text), .failed(let text): text
         }
     }
 }

@@ -21,13 +21,20 @@ public struct ProbeSpec: Equatable, Sendable {
     public enum Handler: Equatable, Sendable {
         /// A connection is accepted.
         case tcp(port: UInt16?)
-        /// `GET path` is answered with a status of 200 to 399. Scheme `http` only.
+        /// `GET path` is answered with a status of 200 to 399. Scheme `http` only. The pod's own port is asked over
+        /// HTTP/2 first if it is said to speak it (`PodSpec.speaksHTTP2`), everything else over HTTP/1.1.
         case http(path: String, port: UInt16?, headers: [Header], scheme: String)
         /// The command exits with code 0. It runs in the pod's directory and environment.
         case exec(command: [String])
-        /// The gRPC health service. Not supported.
+        /// `grpc.health.v1.Health/Check` for the service answers SERVING, over HTTP/2 without TLS. A service of nil is
+        /// the empty one: the server as a whole.
         case grpc(port: UInt16?, service: String?)
     }
+
+    /// What probes call themselves, as kubelet's and queue-proxy's do; applications know them by the beginning.
+    static let userAgent = "kube-probe/"
+    /// Longest service name of a gRPC probe, in bytes.
+    public static let serviceBytes = 1_024
 
     /// What is asked.
     public var handler = Handler.tcp(port: nil)
@@ -55,8 +62,10 @@ public struct ProbeSpec: Equatable, Sendable {
         var found: [String] = []
         switch handler {
         case .tcp: break
-        case .grpc:
-            found.append("\(key).grpc: not supported for local processes: it needs HTTP/2; use httpGet or tcpSocket")
+        case .grpc(_, let service):
+            if let service, service.utf8.count > Self.serviceBytes {
+                found.append("\(key).grpc.service: longer than \(Self.serviceBytes) bytes")
+            }
         case .exec(let command):
             if command.isEmpty { found.append("\(key).exec.command: is empty; name a command") }
             if command.contains(where: { $0.utf8.contains(0) }) {
