@@ -20,6 +20,8 @@ public struct WorkerOptions: Sendable {
     /// Whether X-Forwarded-* and Forwarded from clients are believed and added to, because another proxy stands in
     /// front. Default false: they are overwritten. X-Request-Id is kept either way: it steers nothing.
     public var trustsForwarded = false
+    /// Whom the workers stand in for: an ingress that routes by host, or the sidecar of one container. Default ingress.
+    public var forwarding = ForwardingMode.ingress
     /// What TLS listeners serve first; `WorkerCommand.certificates` replaces it. Nil: there are no TLS listeners.
     public var certificates: CertificateSet?
     /// Keys of session tickets, shared by all workers. Nil: sessions are not resumed.
@@ -41,6 +43,8 @@ public struct WorkerOptions: Sendable {
 public final class Worker {
     let options: WorkerOptions
     let limits: DataPlaneLimits
+    /// Whether it forwards as a sidecar (`ForwardingMode`).
+    let isSidecar: Bool
     /// Every worker's mailbox; `mailbox` is this one's.
     let peers: [Mailbox<WorkerCommand>]
     let mailbox: Mailbox<WorkerCommand>
@@ -120,6 +124,7 @@ public final class Worker {
     ) throws(SystemError) {
         self.options = options
         limits = options.limits
+        isSidecar = options.forwarding == .sidecar
         peers = mailboxes
         mailbox = mailboxes[options.index]
         self.events = events

@@ -19,6 +19,7 @@ struct ProxySetup {
     var timeouts = RevisionTimeouts()
     var limits = DataPlaneLimits()
     var trustsForwarded = false
+    var forwarding = ForwardingMode.ingress
     /// A small receive buffer makes a pod slow.
     var podReceiveBuffer: Int32?
     /// Where clients connect to.
@@ -64,6 +65,7 @@ final class ProxyHarness {
         options.count = setup.workers
         options.limits = setup.limits
         options.trustsForwarded = setup.trustsForwarded
+        options.forwarding = setup.forwarding
         options.accessLog = .envoy
         options.seed = 7
         options.certificates = setup.certificates
