@@ -66,6 +66,7 @@ let package = Package(
             ]),
         module(
             "LocalPlatform", imports: ["EventLoop", "HTTP", "HTTP2", "Primitives", logging], pages: ["Lifecycle.md"]),
+        module("QueueProxy", imports: ["EventLoop", "TLS", "Primitives"]),
         // Level 6: compositions
         module(
             "Roles",
@@ -77,6 +78,7 @@ let package = Package(
         .executableTarget(
             name: "martlet", dependencies: ["Roles", "Knative", "EventLoop", "Telemetry", argumentParser, logging],
             swiftSettings: settings),
+        .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy"], swiftSettings: settings),
         // Tests only
         module("Simulation", imports: ["Admission", "Balancing", "Primitives"]),
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
@@ -99,6 +101,7 @@ let package = Package(
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(of: "LocalPlatform", imports: ["EventLoop", "HTTP2", "Primitives"]),
+        tests(of: "QueueProxy", imports: ["martlet-queue", "EventLoop", "TLS", "Primitives"]),
         tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
         .testTarget(name: "IntegrationTests", dependencies: ["martlet", "TLS"], exclude: ["rotation_load.py"]),
