@@ -142,6 +142,12 @@ struct Exchange: ~Copyable {
         lastResponseProgress = now
     }
 
+    /// Whether nothing of the body is missing. In HTTP/2 a body with a length is whole before its stream has ended.
+    var hasWholeBody: Bool {
+        if case .length(let length) = framing, bytesReceived >= length { return true }
+        return requestIsComplete
+    }
+
     /// Whether the client speaks HTTP/2.
     var isStream: Bool { stream != .none }
 

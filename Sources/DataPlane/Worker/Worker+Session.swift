@@ -210,7 +210,7 @@ extension Worker {
         if connection.pointee.outbound.count > 0 {
             return connection.pointee.lastProgress.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds)
         }
-        guard session.streamCount == 0 else { return .distantFuture }
+        guard connection.pointee.streamExchanges == 0 else { return .distantFuture }
         return connection.pointee.lastProgress.adding(milliseconds: limits.keepAliveIdleMilliseconds)
     }
 

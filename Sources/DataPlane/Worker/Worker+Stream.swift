@@ -18,6 +18,7 @@ extension Worker {
             return refuse(connection, session, stream, parts, .overloaded)
         }
         session.setContext(exchange.pointee.token.packed, of: stream)
+        connection.pointee.streamExchanges += 1
         if options.accessLog != .off { note(exchange, parts, head.pointee.fields) }
         admit(exchange, connection, to: target)
     }
@@ -232,6 +233,8 @@ extension Worker {
         }
         // The answer may wait long for the client's window, and must not hold the head.
         if exchange.pointee.isStream, let connection = downstreams[exchange.pointee.downstream] {
+            connection.pointee.streamExchanges -= 1
+            connection.pointee.lastProgress = now
             connection.pointee.session?.releaseHead(of: exchange.pointee.stream)
         }
     }
