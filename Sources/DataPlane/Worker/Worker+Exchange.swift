@@ -177,9 +177,8 @@ extension Worker {
     /// Answers with an error of ours, or, if the response has begun, cuts it so that the client cannot take it for
     /// whole.
     func fail(_ exchange: ExchangePointer, _ refusal: Refusal) {
-        guard exchange.pointee.stage != .ended, let connection = downstreams[exchange.pointee.downstream] else {
-            return
-        }
+        guard exchange.pointee.stage != .ended else { return }
+        guard let connection = downstreams[exchange.pointee.downstream] else { return clientGone(exchange) }
         exchange.pointee.flags.insert(ResponseFlags(refusal.flag))
         abortUpstream(exchange)
         if exchange.pointee.isStream {

@@ -139,9 +139,9 @@ extension Worker {
                 pumpStreamRequest(exchange, connection)
             case .writable(let stream):
                 if let exchange = exchange(of: stream, session) { resumeResponse(exchange, connection) }
-            case .reset(let stream, _):
+            case .finished(let stream), .reset(let stream, _):
                 if let exchange = exchange(of: stream, session) { clientGone(exchange) }
-            case .trailers, .finished, .goAway, .settingsAcknowledged, .pong: break
+            case .trailers, .goAway, .settingsAcknowledged, .pong: break
             }
         }
     }

@@ -161,9 +161,8 @@ extension Worker {
     private func withExchange(
         of stream: HTTP2Stream, _ session: HTTP2Session, _ body: (ExchangePointer, Downstream) -> Void
     ) {
-        guard let exchange = exchange(of: stream, session), exchange.pointee.upstreamStream == stream,
-            let connection = downstreams[exchange.pointee.downstream]
-        else { return }
+        guard let exchange = exchange(of: stream, session), exchange.pointee.upstreamStream == stream else { return }
+        guard let connection = downstreams[exchange.pointee.downstream] else { return clientGone(exchange) }
         body(exchange, connection)
     }
 
