@@ -57,6 +57,8 @@ struct Exchange: ~Copyable {
     var requestDeadline = Instant.distantFuture
     /// The whole request has been read and handed on.
     var requestIsComplete: Bool
+    /// HTTP/2: the pod has agreed to the WebSocket; before that it gets none of its bytes.
+    var tunnelIsOpen = false
     /// Whether everything forwarded so far is still there, so that it could be sent again.
     var isReplayable = true
     var connectAttempts = 0
@@ -133,9 +135,8 @@ struct Exchange: ~Copyable {
         headLength = request.headLength
         decoder = BodyDecoder(request.framing, limits: limits)
         consumed = request.headLength
-        let isBodyless = request.framing == .none || request.framing == .length(0)
-        requestHasEnded = isBodyless
-        requestIsComplete = isBodyless
+        requestHasEnded = request.framing.isEmpty
+        requestIsComplete = request.framing.isEmpty && !(request.wantsUpgrade && stream != .none)
         closesDownstream = !request.keepsAlive
         arrivedAt = now
         grantedAt = now
@@ -151,11 +152,14 @@ struct Exchange: ~Copyable {
     /// Whether the client speaks HTTP/2.
     var isStream: Bool { stream != .none }
 
+    /// Whether it is an extended CONNECT: what follows the head is no body, but the bytes of a tunnel to be.
+    var asksForTunnel: Bool { isStream && wantsUpgrade }
+
     /// Makes the request stand at its beginning again, to be sent once more.
     mutating func rewind(limits: HTTPLimits) {
         consumed = headLength
         decoder = BodyDecoder(framing, limits: limits)
-        requestIsComplete = framing == .none || framing == .length(0)
+        requestIsComplete = framing.isEmpty && !asksForTunnel
         bytesReceived = 0
     }
 }
@@ -173,4 +177,9 @@ struct LogNote: ~Copyable {
     var traceparent = 0..<0
     /// Where it was sent last; port 0 for nowhere.
     var endpoint = EndpointAddress(ipv4: 0, port: 0)
+}
+
+extension BodyFraming {
+    /// Whether a request's head is all of it.
+    var isEmpty: Bool { self == .none || self == .length(0) }
 }

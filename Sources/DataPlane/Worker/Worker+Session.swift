@@ -58,9 +58,11 @@ extension Worker {
     /// answered as if it had not asked.
     func upgradeToSession(_ connection: Downstream, _ bytes: ByteView) -> Bool {
         let parts = RequestParts(requestHead, of: bytes)
+        output.clear()
         streamFields.beginRequest(
-            method: parts.methodBytes, scheme: ByteView("http"), authority: parts.authority, path: parts.path)
+            method: parts.methodBytes, scheme: ByteView("http"), authority: parts.authority, path: writtenPath(parts))
         streamFields.append(requestHead.fields, of: bytes)
+        if parts.acceptsTrailers { streamFields.append("te", ByteView("trailers")) }
         guard let session = HTTP2Session(.server, pool: sessionPool, now: now),
             let settings = requestHead.fields.firstIndex(of: .http2Settings),
             session.upgrade(

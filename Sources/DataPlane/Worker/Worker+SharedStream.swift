@@ -286,20 +286,23 @@ extension Worker {
     private func streamBroke(
         _ exchange: ExchangePointer, _ connection: Downstream, _ upstream: Upstream, _ code: HTTP2ErrorCode
     ) {
+        // All of the response is here, and only waits for the client.
+        guard !exchange.pointee.responseHasEnded else { return }
         let isUntouched = code == .refusedStream
         let isStale = code == .cancel && upstream.pointee.requestsServed > 1
+        let isNotHTTP2 = upstream.pointee.session?.failure == .protocolError
         exchange.pointee.upstream = .none
         exchange.pointee.upstreamStream = .none
-        guard isUntouched || isStale, exchange.pointee.mayRetry(nothingAccepted: isUntouched),
+        guard !isNotHTTP2, isUntouched || isStale, exchange.pointee.mayRetry(nothingAccepted: isUntouched),
             let endpoint = exchange.pointee.endpoint
-        else {
-            let isNotHTTP2 = upstream.pointee.session?.failure == .protocolError
-            return fail(exchange, isNotHTTP2 ? .badResponse : .upstreamReset)
-        }
+        else { return fail(exchange, isNotHTTP2 ? .badResponse : .upstreamReset) }
         exchange.pointee.hasRetried = true
         exchange.pointee.rewind(limits: limits.http)
-        // A peer that refuses streams is given no more of them here.
-        if isUntouched { stopSharing(upstream) }
+        // A peer that refuses streams is given no more of them here, and the connection goes with its last one.
+        if isUntouched {
+            stopSharing(upstream)
+            retireShared(upstream.pointee.token)
+        }
         dispatchStream(exchange, connection, to: endpoint)
     }
 }

@@ -120,7 +120,9 @@ extension Worker {
 
     /// Hands bytes of the body to the pod and returns how many it took. The exchange may have ended over it.
     private func forwardRequest(_ bytes: ByteView, _ exchange: ExchangePointer) -> Int {
-        guard exchange.pointee.stage == .active, let upstream = upstreams[exchange.pointee.upstream] else { return 0 }
+        guard exchange.pointee.stage == .active, !exchange.pointee.awaitsTunnel,
+            let upstream = upstreams[exchange.pointee.upstream]
+        else { return 0 }
         let count = min(bytes.count, requestRoom(exchange, upstream))
         guard count > 0 else { return 0 }
         if exchange.pointee.upstreamStream != .none {
@@ -137,7 +139,9 @@ extension Worker {
 
     /// The client has said all, and all of it has been handed to the pod.
     private func forwardRequestEnd(_ exchange: ExchangePointer, _ connection: Downstream) {
-        guard !exchange.pointee.requestIsComplete, let upstream = upstreams[exchange.pointee.upstream] else { return }
+        guard !exchange.pointee.requestIsComplete, !exchange.pointee.awaitsTunnel,
+            let upstream = upstreams[exchange.pointee.upstream]
+        else { return }
         let trailers = connection.pointee.session?.trailers(of: exchange.pointee.stream)
         if exchange.pointee.upstreamStream != .none {
             return endRequest(trailers, exchange, upstream)
@@ -242,5 +246,9 @@ extension Worker {
 
 extension Exchange {
     /// Whether the body goes to a pod of HTTP/1.1 in chunks. What follows an extended CONNECT is no body.
-    var sendsChunks: Bool { framing == .chunked && !(isStream && wantsUpgrade) }
+    var sendsChunks: Bool { framing == .chunked && !asksForTunnel }
+
+    /// Whether the pod has yet to agree to a tunnel. Its bytes would be the next request to a pod that does not
+    /// (RFC 9110 §7.8).
+    var awaitsTunnel: Bool { asksForTunnel && !tunnelIsOpen }
 }

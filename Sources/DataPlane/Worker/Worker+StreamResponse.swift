@@ -45,6 +45,8 @@ extension Worker {
         exchange.pointee.status = 200
         exchange.pointee.responseHasStarted = true
         exchange.pointee.responseIsChunked = true
+        exchange.pointee.tunnelIsOpen = true
+        forgetRequest(exchange, connection)
         pumpStreamRequest(exchange, connection)
         return exchange.pointee.stage == .active
     }
