@@ -53,6 +53,8 @@ struct Exchange: ~Copyable {
     var requestBody = Buffer.none
     /// HTTP/2: the client has ended its side; what waits in `requestBody` is the rest.
     var requestHasEnded: Bool
+    /// HTTP/2: whether the worker will look at the bodies when it has understood all that was read.
+    var isPumped = false
     /// HTTP/2: until when the client must send more of a body that we wait for; gRPC's streams may be silent.
     var requestDeadline = Instant.distantFuture
     /// The whole request has been read and handed on.

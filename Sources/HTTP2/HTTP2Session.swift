@@ -315,7 +315,7 @@ public final class HTTP2Session {
         failure = code
         state = .failing
         nghttp2_session_terminate_session(handle, code.rawValue)
-        blockDeadline = .distantFuture
+        (settingsDeadline, blockDeadline, stallDeadline) = (.distantFuture, .distantFuture, .distantFuture)
         abandonStreams(code)
     }
 

@@ -68,6 +68,8 @@ struct DownstreamConnection: ~Copyable {
     var timerInstant = Instant.distantFuture
     /// The last time a byte went either way.
     var lastProgress: Instant
+    /// The last time the client took a byte of what waits, or something first had to wait.
+    var lastTaken: Instant
     private var peerText = InlineArray<46, UInt8>(repeating: 0)
     private var peerTextCount = 0
 
@@ -77,6 +79,7 @@ struct DownstreamConnection: ~Copyable {
         self.peer = peer
         acceptedAt = now
         lastProgress = now
+        lastTaken = now
         let count = withUnsafeMutableBytes(of: &peerText) { peer.writeHost(to: $0) }
         peerTextCount = count
     }

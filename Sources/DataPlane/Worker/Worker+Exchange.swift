@@ -160,7 +160,8 @@ extension Worker {
         exchange.pointee.target.cell(options.index).pointee.stats.leave(now: now, proxied: false)
         if options.accessLog != .off { writeLog(exchange) }
         buffers.release(&exchange.pointee.log.bytes)
-        if exchange.pointee.isStream || exchange.pointee.upstreamStream != .none { releaseStreamMemory(exchange) }
+        releaseBodies(exchange)
+        if exchange.pointee.isStream { leaveStream(exchange) }
         endedExchanges.append(exchange.pointee.token)
     }
 
