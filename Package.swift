@@ -81,10 +81,11 @@ let package = Package(
         .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy"], swiftSettings: settings),
         // Tests only
         module("Simulation", imports: ["Admission", "Balancing", "Primitives"]),
+        .target(name: "HTTP2Wire", dependencies: ["CNGHTTP2"], path: "Tests/HTTP2Wire"),
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
-        tests(of: "HTTP2", imports: ["HTTP", "Primitives"]),
+        tests(of: "HTTP2", imports: ["HTTP", "HTTP2Wire", "Primitives"]),
         tests(of: "TLS", imports: ["COpenSSL", "Primitives"]),
         tests(of: "Routing", imports: ["Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
@@ -95,8 +96,8 @@ let package = Package(
         tests(
             of: "DataPlane",
             imports: [
-                "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing", "Admission", "Telemetry",
-                "Primitives",
+                "EventLoop", "HTTP", "HTTP1", "HTTP2", "HTTP2Wire", "TLS", "Routing", "Balancing", "Admission",
+                "Telemetry", "Primitives",
             ]),
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
@@ -104,7 +105,8 @@ let package = Package(
         tests(of: "QueueProxy", imports: ["martlet-queue", "EventLoop", "TLS", "Primitives"]),
         tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
-        .testTarget(name: "IntegrationTests", dependencies: ["martlet", "TLS"], exclude: ["rotation_load.py"]),
+        .testTarget(
+            name: "IntegrationTests", dependencies: ["martlet", "TLS"], exclude: ["Clients", "rotation_load.py"]),
         .testTarget(name: "TidyTests"),
     ]
 )

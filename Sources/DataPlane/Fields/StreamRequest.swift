@@ -10,8 +10,9 @@ extension Worker {
         _ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream, _ exchange: ExchangePointer
     ) -> Bool {
         output.clear()
+        let isEncrypted = exchange.pointee.target.upstreamSecurity != nil
         streamFields.beginRequest(
-            method: parts.methodBytes, scheme: ByteView("http"), authority: parts.authority,
+            method: parts.methodBytes, scheme: ByteView(isEncrypted ? "https" : "http"), authority: parts.authority,
             path: writtenPath(parts))
         streamFields.append(fields, of: parts.bytes, excluding: excluded(of: parts))
         for field in ForwardingField.allCases {
@@ -29,7 +30,7 @@ extension Worker {
     }
 
     /// Path and query with what an absolute form left out before them.
-    private func writtenPath(_ parts: RequestParts) -> ByteView {
+    func writtenPath(_ parts: RequestParts) -> ByteView {
         guard parts.pathPrefix.utf8CodeUnitCount > 0 else { return parts.path }
         let start = output.writer.count
         output.writer.append(parts.pathPrefix)

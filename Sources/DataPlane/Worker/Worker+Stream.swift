@@ -18,6 +18,7 @@ extension Worker {
             return refuse(connection, session, stream, parts, .overloaded)
         }
         session.setContext(exchange.pointee.token.packed, of: stream)
+        connection.pointee.streamExchanges += 1
         if options.accessLog != .off { note(exchange, parts, head.pointee.fields) }
         admit(exchange, connection, to: target)
     }
@@ -49,19 +50,62 @@ extension Worker {
         _ bytes: ByteView, _ exchange: ExchangePointer, _ connection: Downstream, _ session: HTTP2Session
     ) {
         connection.pointee.lastProgress = now
+        if exchange.pointee.requestDeadline != .distantFuture { expectBody(exchange) }
         var rest = bytes
-        if !exchange.pointee.isReplayable, exchange.pointee.requestBody.count == 0 {
+        if !exchange.pointee.isReplayable, exchange.pointee.requestBody.count == 0,
+            bytes.count >= Self.directBytes || exchange.pointee.upstreamStream != .none
+        {
             let sent = forwardRequest(rest, exchange)
             guard exchange.pointee.stage != .ended else { return }
             session.consume(sent, on: exchange.pointee.stream)
             rest = rest.dropping(first: sent)
         }
         guard !rest.isEmpty else { return }
-        let held = exchange.pointee.requestBody.count
-        guard buffers.provide(held + rest.count, in: &exchange.pointee.requestBody),
-            exchange.pointee.requestBody.append(rest)
-        else { return fail(exchange, .overloaded) }
-        pumpStreamRequest(exchange, connection)
+        guard keepBody(rest, in: &exchange.pointee.requestBody) else { return fail(exchange, .overloaded) }
+        pumpLater(exchange)
+    }
+
+    /// Parts of a body from this size on go on at once to a peer of HTTP/1.1; smaller ones wait for the end of what was
+    /// read, and go together: each would be a system call.
+    static let directBytes = 4096
+
+    /// Sends the bodies of `exchange` on when all that was read has been understood.
+    func pumpLater(_ exchange: ExchangePointer) {
+        guard !exchange.pointee.isPumped else { return }
+        exchange.pointee.isPumped = true
+        pumps.append(exchange.pointee.token)
+    }
+
+    func takePumps() {
+        guard !pumps.isEmpty else { return }
+        var index = 0
+        while index < pumps.count {
+            let token = pumps[index]
+            index += 1
+            guard let exchange = exchanges[token], exchange.pointee.stage != .ended else { continue }
+            exchange.pointee.isPumped = false
+            guard let connection = downstreams[exchange.pointee.downstream] else {
+                clientGone(exchange)
+                continue
+            }
+            if exchange.pointee.isStream { pumpStreamRequest(exchange, connection) }
+            if exchange.pointee.upstreamStream != .none { pumpStreamResponse(exchange, connection) }
+        }
+        pumps.removeAll(keepingCapacity: true)
+    }
+
+    /// The next part of the body may take so long.
+    func expectBody(_ exchange: ExchangePointer) {
+        let isExpected = !exchange.pointee.requestHasEnded && !exchange.pointee.responseHasStarted
+        exchange.pointee.requestDeadline =
+            isExpected ? now.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds) : .distantFuture
+    }
+
+    /// Whether a body is missing that only its client holds back: what came of it has all gone to the pod.
+    func isSilent(_ exchange: ExchangePointer) -> Bool {
+        exchange.pointee.stage == .active && !exchange.pointee.requestHasEnded
+            && !exchange.pointee.responseHasStarted
+            && exchange.pointee.consumed == exchange.pointee.requestBody.count
     }
 
     /// Sends on what is kept of the body, as much as the pod takes, and its end.
@@ -104,7 +148,9 @@ extension Worker {
 
     /// Hands bytes of the body to the pod and returns how many it took. The exchange may have ended over it.
     private func forwardRequest(_ bytes: ByteView, _ exchange: ExchangePointer) -> Int {
-        guard exchange.pointee.stage == .active, let upstream = upstreams[exchange.pointee.upstream] else { return 0 }
+        guard exchange.pointee.stage == .active, !exchange.pointee.awaitsTunnel,
+            let upstream = upstreams[exchange.pointee.upstream]
+        else { return 0 }
         let count = min(bytes.count, requestRoom(exchange, upstream))
         guard count > 0 else { return 0 }
         if exchange.pointee.upstreamStream != .none {
@@ -121,7 +167,9 @@ extension Worker {
 
     /// The client has said all, and all of it has been handed to the pod.
     private func forwardRequestEnd(_ exchange: ExchangePointer, _ connection: Downstream) {
-        guard !exchange.pointee.requestIsComplete, let upstream = upstreams[exchange.pointee.upstream] else { return }
+        guard !exchange.pointee.requestIsComplete, !exchange.pointee.awaitsTunnel,
+            let upstream = upstreams[exchange.pointee.upstream]
+        else { return }
         let trailers = connection.pointee.session?.trailers(of: exchange.pointee.stream)
         if exchange.pointee.upstreamStream != .none {
             return endRequest(trailers, exchange, upstream)
@@ -147,7 +195,7 @@ extension Worker {
         if isGRPC {
             streamFields.beginResponse(status: 200)
             streamFields.append("content-type", ByteView("application/grpc"))
-            appendStatus(refusal)
+            appendStatus(refusal.grpcStatus, refusal)
         } else {
             hasBody = !isHead
             streamFields.beginResponse(status: refusal.status)
@@ -160,14 +208,16 @@ extension Worker {
         guard session.submitResponse(streamFields, hasBody: hasBody, on: stream) else {
             return session.reset(stream, .internalError)
         }
-        if hasBody { _ = session.write(ByteView(refusal.text), end: true, on: stream, now: now) }
+        if hasBody, session.write(ByteView(refusal.text), end: true, on: stream, now: now) == nil {
+            return session.reset(stream, .internalError)
+        }
         session.dropRest(of: stream)
     }
 
     /// The fields by which gRPC tells an error (gRPC over HTTP/2, "Responses"). The text has no byte that would have
     /// to be escaped but its line end, which is left out.
-    private func appendStatus(_ refusal: Refusal) {
-        streamFields.append("grpc-status", decimal: UInt64(refusal.grpcStatus))
+    private func appendStatus(_ status: Int, _ refusal: Refusal) {
+        streamFields.append("grpc-status", decimal: UInt64(status))
         let text = ByteView(refusal.text)
         let hasLineEnd = text.count > 0 && text.base[text.count - 1] == UInt8(ascii: "\n")
         streamFields.append("grpc-message", hasLineEnd ? text[0..<text.count - 1] : text)
@@ -183,7 +233,8 @@ extension Worker {
             reply(session, stream, refusal, isHead: exchange.pointee.method == .head, isGRPC: exchange.pointee.isGRPC)
         } else if exchange.pointee.isGRPC {
             streamFields.removeAll()
-            appendStatus(refusal)
+            // 4 DEADLINE_EXCEEDED (spec/dataplane 1.7, advice).
+            appendStatus(refusal == .responseTimeout ? 4 : refusal.grpcStatus, refusal)
             if !session.sendTrailers(streamFields, on: stream, now: now) { session.reset(stream, .internalError) }
             session.dropRest(of: stream)
         } else {
@@ -206,22 +257,38 @@ extension Worker {
         touch(connection)
     }
 
-    /// What an exchange with a stream on either side may hold.
-    func releaseStreamMemory(_ exchange: ExchangePointer) {
+    /// Gives back what an exchange with a stream on either side may hold.
+    func releaseBodies(_ exchange: ExchangePointer) {
         buffers.release(&exchange.pointee.requestBody)
         buffers.release(&exchange.pointee.responseBody)
         if let trailers = exchange.pointee.responseTrailers {
             exchange.pointee.responseTrailers = nil
             sessionPool.giveHead(trailers)
         }
-        // The answer may wait long for the client's window, and must not hold the head.
-        if exchange.pointee.isStream, let connection = downstreams[exchange.pointee.downstream] {
-            connection.pointee.session?.releaseHead(of: exchange.pointee.stream)
-        }
+    }
+
+    /// The client's stream has no exchange any more; its answer may still wait for the client's window, and must not
+    /// hold the head.
+    func leaveStream(_ exchange: ExchangePointer) {
+        guard let connection = downstreams[exchange.pointee.downstream] else { return }
+        connection.pointee.streamExchanges -= 1
+        if connection.pointee.streamExchanges == 0 { connection.pointee.lastProgress = now }
+        connection.pointee.session?.releaseHead(of: exchange.pointee.stream)
+    }
+
+    /// Makes room for bytes of a body that have to wait. The last quarter of the memory is left to heads and to what
+    /// is on its way, so that bodies keep nobody out.
+    func keepBody(_ bytes: ByteView, in buffer: inout Buffer) -> Bool {
+        guard buffers.lentBytes <= limits.bufferedBytes / 4 * 3 else { return false }
+        return buffers.provide(buffer.count + bytes.count, in: &buffer) && buffer.append(bytes)
     }
 }
 
 extension Exchange {
     /// Whether the body goes to a pod of HTTP/1.1 in chunks. What follows an extended CONNECT is no body.
-    var sendsChunks: Bool { framing == .chunked && !(isStream && wantsUpgrade) }
+    var sendsChunks: Bool { framing == .chunked && !asksForTunnel }
+
+    /// Whether the pod has yet to agree to a tunnel. Its bytes would be the next request to a pod that does not
+    /// (RFC 9110 §7.8).
+    var awaitsTunnel: Bool { asksForTunnel && !tunnelIsOpen }
 }
