@@ -53,6 +53,8 @@ struct Exchange: ~Copyable {
     var requestBody = Buffer.none
     /// HTTP/2: the client has ended its side; what waits in `requestBody` is the rest.
     var requestHasEnded: Bool
+    /// HTTP/2: whether the worker will look at the bodies when it has understood all that was read.
+    var isPumped = false
     /// HTTP/2: until when the client must send more of a body that we wait for; gRPC's streams may be silent.
     var requestDeadline = Instant.distantFuture
     /// The whole request has been read and handed on.
@@ -143,6 +145,12 @@ struct Exchange: ~Copyable {
         arrivedAt = now
         grantedAt = now
         lastResponseProgress = now
+    }
+
+    /// Whether nothing of the body is missing. In HTTP/2 a body with a length is whole before its stream has ended.
+    var hasWholeBody: Bool {
+        if case .length(let length) = framing, bytesReceived >= length { return true }
+        return requestIsComplete
     }
 
     /// Whether the client speaks HTTP/2.

@@ -140,10 +140,12 @@ public final class HTTP2Session {
             if scanner.isBetweenFrames, lastFrame.endsBlock { blockDeadline = .distantFuture }
             actOnFlood()
         }
-        if let handle, isReading, nghttp2_session_get_outbound_queue_size(handle) > limits.outboundFrames {
-            giveUp(.outboundFrames)
-        }
+        if isReading, owesTooMuch { giveUp(.outboundFrames) }
         return cursor
+    }
+
+    private var owesTooMuch: Bool {
+        handle.map { nghttp2_session_get_outbound_queue_size($0) > limits.outboundFrames } ?? false
     }
 
     var isReading: Bool {
@@ -157,6 +159,10 @@ public final class HTTP2Session {
         lastFrame = header
         if let flood = floods.frameBegins(header, isServer: role == .server, limits, now: now) { return giveUp(flood) }
         if let code = violation(header) { return terminate(code) }
+        // Frame by frame, where each is answered: past twice the limit nghttp2 would end without a GOAWAY.
+        if header.type == FrameType.ping || header.type == FrameType.settings, owesTooMuch {
+            return giveUp(.outboundFrames)
+        }
         if header.leavesBlockOpen || header.endsBlock, blockDeadline == .distantFuture {
             blockDeadline = now.adding(milliseconds: limits.headMilliseconds)
         }
@@ -315,7 +321,7 @@ public final class HTTP2Session {
         failure = code
         state = .failing
         nghttp2_session_terminate_session(handle, code.rawValue)
-        blockDeadline = .distantFuture
+        (settingsDeadline, blockDeadline, stallDeadline) = (.distantFuture, .distantFuture, .distantFuture)
         abandonStreams(code)
     }
 

@@ -52,6 +52,8 @@ struct DownstreamConnection: ~Copyable {
     var exchange = SlabToken.none
     /// HTTP/2's part of the connection, in phase `session`.
     var session: HTTP2Session?
+    /// How many of its streams have an exchange.
+    var streamExchanges = 0
     /// Whether the worker will ask the session for bytes to transmit at the end of the wake-up.
     var isTouched = false
     var requestsBegun = 0
@@ -66,6 +68,8 @@ struct DownstreamConnection: ~Copyable {
     var timerInstant = Instant.distantFuture
     /// The last time a byte went either way.
     var lastProgress: Instant
+    /// The last time the client took a byte of what waits, or something first had to wait.
+    var lastTaken: Instant
     private var peerText = InlineArray<46, UInt8>(repeating: 0)
     private var peerTextCount = 0
 
@@ -75,6 +79,7 @@ struct DownstreamConnection: ~Copyable {
         self.peer = peer
         acceptedAt = now
         lastProgress = now
+        lastTaken = now
         let count = withUnsafeMutableBytes(of: &peerText) { peer.writeHost(to: $0) }
         peerTextCount = count
     }

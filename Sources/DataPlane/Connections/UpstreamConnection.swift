@@ -40,6 +40,8 @@ struct UpstreamConnection: ~Copyable {
     /// Exchanges that get a stream when it is connected.
     var waiting: [SlabToken] = []
     var isTouched = false
+    /// HTTP/2: the transport is gone.
+    var isLost = false
     var isReadable = false
     var isWritable: Bool
     var peerHasClosed = false

@@ -11,8 +11,9 @@ extension Worker {
     ) -> Bool {
         if isSidecar { return fillContainerRequest(parts, fields, connection) }
         output.clear()
+        let isEncrypted = exchange.pointee.target.upstreamSecurity != nil
         streamFields.beginRequest(
-            method: parts.methodBytes, scheme: ByteView("http"), authority: parts.authority,
+            method: parts.methodBytes, scheme: ByteView(isEncrypted ? "https" : "http"), authority: parts.authority,
             path: writtenPath(parts))
         streamFields.append(fields, of: parts.bytes, excluding: excluded(of: parts))
         for field in ForwardingField.allCases {

@@ -104,7 +104,14 @@ extension Worker {
     private func isFinished(_ token: SlabToken) -> Bool {
         guard let connection = downstreams[token] else { return true }
         switch connection.pointee.phase {
-        case .head, .exchange, .tunnel, .session: return false
+        case .head, .exchange, .tunnel: return false
+        case .session:
+            // Streams that their client leaves half open keep nobody from ending.
+            guard connection.pointee.streamExchanges == 0, connection.pointee.outbound.count == 0,
+                let session = connection.pointee.session, !session.acceptsRequests, !session.wantsTransmit
+            else { return false }
+            endSession(connection)
+            return true
         case .lingering, .closed: return true
         case .handshake:
             if now.milliseconds(since: connection.pointee.acceptedAt) < Self.firstRequestGraceMilliseconds {

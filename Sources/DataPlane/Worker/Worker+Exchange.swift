@@ -165,7 +165,8 @@ extension Worker {
             now: now, proxied: exchange.pointee.isProxied)
         if options.accessLog != .off { writeLog(exchange) }
         buffers.release(&exchange.pointee.log.bytes)
-        if exchange.pointee.isStream || exchange.pointee.upstreamStream != .none { releaseStreamMemory(exchange) }
+        releaseBodies(exchange)
+        if exchange.pointee.isStream { leaveStream(exchange) }
         endedExchanges.append(exchange.pointee.token)
     }
 

@@ -78,6 +78,7 @@ extension Worker {
         connection.pointee.inbound.consume(parts.headLength)
         begin(session, on: connection)
         drain(connection, session)
+        takePumps()
         let rest = connection.pointee.inbound.bytes
         if !rest.isEmpty { take(rest, connection, session) }
         buffers.release(&connection.pointee.inbound)
@@ -119,6 +120,7 @@ extension Worker {
             guard taken > 0 else { return assertionFailure("all events were taken") }
             rest = rest.dropping(first: taken)
         }
+        takePumps()
     }
 
     /// Acts on what the session has to tell.
@@ -136,7 +138,7 @@ extension Worker {
             case .end(let stream):
                 guard let exchange = exchange(of: stream, session) else { continue }
                 exchange.pointee.requestHasEnded = true
-                pumpStreamRequest(exchange, connection)
+                pumpLater(exchange)
             case .writable(let stream):
                 if let exchange = exchange(of: stream, session) { resumeResponse(exchange, connection) }
             case .finished(let stream), .reset(let stream, _):
@@ -210,9 +212,9 @@ extension Worker {
     /// How long the client may go on saying nothing, or not taking what waits.
     private func silenceLimit(_ connection: Downstream, _ session: HTTP2Session) -> Instant {
         if connection.pointee.outbound.count > 0 {
-            return connection.pointee.lastProgress.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds)
+            return connection.pointee.lastTaken.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds)
         }
-        guard session.streamCount == 0 else { return .distantFuture }
+        guard connection.pointee.streamExchanges == 0 else { return .distantFuture }
         return connection.pointee.lastProgress.adding(milliseconds: limits.keepAliveIdleMilliseconds)
     }
 

@@ -147,7 +147,11 @@ extension Worker {
             case .end(let stream):
                 withExchange(of: stream, session) { exchange, connection in
                     exchange.pointee.responseHasEnded = true
-                    pumpStreamResponse(exchange, connection)
+                    if exchange.pointee.isStream {
+                        pumpStreamResponse(exchange, connection)
+                    } else {
+                        pumpLater(exchange)
+                    }
                 }
             case .writable(let stream): withExchange(of: stream, session) { resumeRequest($0, $1) }
             case .reset(let stream, let code):
@@ -192,17 +196,15 @@ extension Worker {
         _ bytes: ByteView, _ session: HTTP2Session, _ exchange: ExchangePointer, _ connection: Downstream
     ) {
         var rest = bytes
-        if exchange.pointee.responseBody.count == 0 {
+        if exchange.pointee.responseBody.count == 0, bytes.count >= Self.directBytes || exchange.pointee.isStream {
             let sent = forwardResponse(rest, exchange, connection)
             guard exchange.pointee.stage != .ended else { return }
             session.consume(sent, on: exchange.pointee.upstreamStream)
             rest = rest.dropping(first: sent)
         }
         guard !rest.isEmpty else { return }
-        let held = exchange.pointee.responseBody.count
-        guard buffers.provide(held + rest.count, in: &exchange.pointee.responseBody),
-            exchange.pointee.responseBody.append(rest)
-        else { return fail(exchange, .overloaded) }
+        guard keepBody(rest, in: &exchange.pointee.responseBody) else { return fail(exchange, .overloaded) }
+        pumpLater(exchange)
     }
 
     /// Sends on what is kept of the body, as much as the client takes, and its end.
@@ -263,7 +265,7 @@ extension Worker {
         exchange.pointee.upstream = .none
         let (consumed, isStream) = (exchange.pointee.consumed, exchange.pointee.isStream)
         let keepsAlive = requestIsComplete && !exchange.pointee.closesDownstream
-        if isStream, !requestIsComplete { connection.pointee.session?.dropRest(of: exchange.pointee.stream) }
+        if isStream, !exchange.pointee.hasWholeBody { connection.pointee.session?.dropRest(of: exchange.pointee.stream) }
         end(exchange)
         if !isStream { afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive) }
     }
@@ -289,7 +291,7 @@ extension Worker {
         // All of the response is here, and only waits for the client.
         guard !exchange.pointee.responseHasEnded else { return }
         let isUntouched = code == .refusedStream
-        let isStale = code == .cancel && upstream.pointee.requestsServed > 1
+        let isStale = upstream.pointee.isLost && upstream.pointee.requestsServed > 1
         let isNotHTTP2 = upstream.pointee.session?.failure == .protocolError
         exchange.pointee.upstream = .none
         exchange.pointee.upstreamStream = .none

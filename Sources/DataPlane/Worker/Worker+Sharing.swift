@@ -22,6 +22,7 @@ extension Worker {
             }
             guard upstream.pointee.waiting.count < limits.http2.concurrentStreams else { continue }
             exchange.pointee.stage = .connecting
+            if upstream.pointee.session == nil { exchange.pointee.connectAttempts += 1 }
             return wait(for: upstream, exchange)
         }
         connect(exchange, connection, to: endpoint, isShared: true)
@@ -106,9 +107,20 @@ extension Worker {
     // MARK: Bytes
 
     func sharedReady(_ upstream: Upstream) {
-        if upstream.pointee.outbound.count > 0, flush(upstream) == .broken { return sharedBroke(upstream) }
+        // Before writing: a pod may answer and close while requests are still on their way.
         readShared(upstream)
+        guard upstream.pointee.phase == .shared else { return }
+        if upstream.pointee.outbound.count > 0, flush(upstream) == .broken { return sharedStoppedTaking(upstream) }
         touch(upstream)
+    }
+
+    /// The pod takes no more bytes: what it has answered is still read.
+    private func sharedStoppedTaking(_ upstream: Upstream) {
+        buffers.release(&upstream.pointee.outbound)
+        upstream.pointee.peerHasClosed = true
+        upstream.pointee.isReadable = true
+        readShared(upstream)
+        if upstream.pointee.phase == .shared { sharedBroke(upstream) }
     }
 
     private func readShared(_ upstream: Upstream) {
@@ -133,6 +145,7 @@ extension Worker {
             guard taken > 0 else { return assertionFailure("all events were taken") }
             rest = rest.dropping(first: taken)
         }
+        takePumps()
         // SETTINGS may have come, or a GOAWAY.
         if !upstream.pointee.waiting.isEmpty { openWaiting(upstream, session) }
     }
@@ -151,7 +164,7 @@ extension Worker {
             var writer = ByteWriter(transmitPlace)
             session.transmit(into: &writer, now: now)
             guard writer.count > 0 else { break }
-            guard sendBytes(upstream, writer.written) == .taken else { return sharedBroke(upstream) }
+            guard sendBytes(upstream, writer.written) == .taken else { return sharedStoppedTaking(upstream) }
         }
         drain(upstream, session)
         guard upstream.pointee.phase == .shared else { return }
@@ -206,8 +219,10 @@ extension Worker {
         guard let session = upstream.pointee.session else { return close(upstream) }
         // First, so that nobody who tries again comes here.
         stopSharing(upstream)
+        upstream.pointee.isLost = true
         session.transportClosed(now: now)
         drain(upstream, session)
+        takePumps()
         close(upstream)
     }
 

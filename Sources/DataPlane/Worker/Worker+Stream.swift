@@ -19,6 +19,7 @@ extension Worker {
             return refuse(connection, session, stream, parts, .overloaded)
         }
         session.setContext(exchange.pointee.token.packed, of: stream)
+        connection.pointee.streamExchanges += 1
         if options.accessLog != .off { note(exchange, parts, head.pointee.fields) }
         admit(exchange, connection, to: target)
     }
@@ -52,18 +53,46 @@ extension Worker {
         connection.pointee.lastProgress = now
         if exchange.pointee.requestDeadline != .distantFuture { expectBody(exchange) }
         var rest = bytes
-        if !exchange.pointee.isReplayable, exchange.pointee.requestBody.count == 0 {
+        if !exchange.pointee.isReplayable, exchange.pointee.requestBody.count == 0,
+            bytes.count >= Self.directBytes || exchange.pointee.upstreamStream != .none
+        {
             let sent = forwardRequest(rest, exchange)
             guard exchange.pointee.stage != .ended else { return }
             session.consume(sent, on: exchange.pointee.stream)
             rest = rest.dropping(first: sent)
         }
         guard !rest.isEmpty else { return }
-        let held = exchange.pointee.requestBody.count
-        guard buffers.provide(held + rest.count, in: &exchange.pointee.requestBody),
-            exchange.pointee.requestBody.append(rest)
-        else { return fail(exchange, .overloaded) }
-        pumpStreamRequest(exchange, connection)
+        guard keepBody(rest, in: &exchange.pointee.requestBody) else { return fail(exchange, .overloaded) }
+        pumpLater(exchange)
+    }
+
+    /// Parts of a body from this size on go on at once to a peer of HTTP/1.1; smaller ones wait for the end of what was
+    /// read, and go together: each would be a system call.
+    static let directBytes = 4096
+
+    /// Sends the bodies of `exchange` on when all that was read has been understood.
+    func pumpLater(_ exchange: ExchangePointer) {
+        guard !exchange.pointee.isPumped else { return }
+        exchange.pointee.isPumped = true
+        pumps.append(exchange.pointee.token)
+    }
+
+    func takePumps() {
+        guard !pumps.isEmpty else { return }
+        var index = 0
+        while index < pumps.count {
+            let token = pumps[index]
+            index += 1
+            guard let exchange = exchanges[token], exchange.pointee.stage != .ended else { continue }
+            exchange.pointee.isPumped = false
+            guard let connection = downstreams[exchange.pointee.downstream] else {
+                clientGone(exchange)
+                continue
+            }
+            if exchange.pointee.isStream { pumpStreamRequest(exchange, connection) }
+            if exchange.pointee.upstreamStream != .none { pumpStreamResponse(exchange, connection) }
+        }
+        pumps.removeAll(keepingCapacity: true)
     }
 
     /// The next part of the body may take so long.
@@ -181,7 +210,9 @@ extension Worker {
         guard session.submitResponse(streamFields, hasBody: hasBody, on: stream) else {
             return session.reset(stream, .internalError)
         }
-        if hasBody { _ = session.write(ByteView(refusal.text), end: true, on: stream, now: now) }
+        if hasBody, session.write(ByteView(refusal.text), end: true, on: stream, now: now) == nil {
+            return session.reset(stream, .internalError)
+        }
         session.dropRest(of: stream)
     }
 
@@ -230,18 +261,30 @@ extension Worker {
         touch(connection)
     }
 
-    /// What an exchange with a stream on either side may hold.
-    func releaseStreamMemory(_ exchange: ExchangePointer) {
+    /// Gives back what an exchange with a stream on either side may hold.
+    func releaseBodies(_ exchange: ExchangePointer) {
         buffers.release(&exchange.pointee.requestBody)
         buffers.release(&exchange.pointee.responseBody)
         if let trailers = exchange.pointee.responseTrailers {
             exchange.pointee.responseTrailers = nil
             sessionPool.giveHead(trailers)
         }
-        // The answer may wait long for the client's window, and must not hold the head.
-        if exchange.pointee.isStream, let connection = downstreams[exchange.pointee.downstream] {
-            connection.pointee.session?.releaseHead(of: exchange.pointee.stream)
-        }
+    }
+
+    /// The client's stream has no exchange any more; its answer may still wait for the client's window, and must not
+    /// hold the head.
+    func leaveStream(_ exchange: ExchangePointer) {
+        guard let connection = downstreams[exchange.pointee.downstream] else { return }
+        connection.pointee.streamExchanges -= 1
+        if connection.pointee.streamExchanges == 0 { connection.pointee.lastProgress = now }
+        connection.pointee.session?.releaseHead(of: exchange.pointee.stream)
+    }
+
+    /// Makes room for bytes of a body that have to wait. The last quarter of the memory is left to heads and to what
+    /// is on its way, so that bodies keep nobody out.
+    func keepBody(_ bytes: ByteView, in buffer: inout Buffer) -> Bool {
+        guard buffers.lentBytes <= limits.bufferedBytes / 4 * 3 else { return false }
+        return buffers.provide(buffer.count + bytes.count, in: &buffer) && buffer.append(bytes)
     }
 }
 

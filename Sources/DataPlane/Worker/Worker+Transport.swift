@@ -77,6 +77,7 @@ extension Worker {
             // Only an attempt that fell short brings a new edge.
             if sent < output.bytes { connection.pointee.isWritable = false }
             connection.pointee.lastProgress = now
+            connection.pointee.lastTaken = now
         }
         if sent == output.bytes { return true }
         guard park(in: &connection.pointee.outbound, from: sent) else { return false }
@@ -91,6 +92,7 @@ extension Worker {
             case .bytes(let count):
                 connection.pointee.outbound.consume(count)
                 connection.pointee.lastProgress = now
+                connection.pointee.lastTaken = now
             case .wouldBlock:
                 connection.pointee.isWritable = false
                 return false
@@ -138,6 +140,7 @@ extension Worker {
             // Only an attempt that fell short brings a new edge.
             if !rest.isEmpty { connection.pointee.isWritable = false }
             connection.pointee.lastProgress = now
+            connection.pointee.lastTaken = now
         }
         return keep(rest, in: &connection.pointee.outbound)
     }

@@ -107,6 +107,8 @@ public final class Worker {
     // Work left for the end of the event or the wake-up.
     /// Connections whose session may have something to transmit.
     var touchedSessions: [TaggedToken] = []
+    /// Exchanges whose bodies go on when all that was read has been understood.
+    var pumps: [SlabToken] = []
     var localGrants: [(RevisionTarget, Grant)] = []
     var turns: [TaggedToken] = []
     var closedDownstreams: [SlabToken] = []

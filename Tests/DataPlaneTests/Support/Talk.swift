@@ -118,7 +118,7 @@ struct Talk: Equatable, Sendable, CustomStringConvertible {
     }
 
     init(_ message: Message) {
-        let line = message.startLine.split(separator: " ").map(String.init)
+        let line = message.startLine.split(separator: " ").map(String.init) + ["", ""]  // whatever came
         let isResponse = message.startLine.hasPrefix("HTTP/")
         start = isResponse ? line[1] : "\(line[0]) \(line[1]) \(message.values("Host").joined(separator: "+"))"
         fields = message.fields.map { Self.line(Self.pair($0)) }.filter { !Self.leftOut.contains(Self.pair($0).0) }
