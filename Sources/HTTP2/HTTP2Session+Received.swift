@@ -16,8 +16,7 @@ extension HTTP2Session {
         let old = isTrailers ? record.pointee.trailers : record.pointee.head
         guard let head = old ?? pool.takeHead() else { return refuse(number, .refusedStream) }
         if isTrailers { record.pointee.trailers = head } else { record.pointee.head = head }
-        head.pointee.begin(
-            isTrailers ? .trailers : role == .server ? .request : .response, fieldLimit: limits.http.fieldCount)
+        head.pointee.begin(isTrailers ? .trailers : role == .server ? .request : .response, limits)
         block = head
         return true
     }
@@ -40,7 +39,7 @@ extension HTTP2Session {
     /// A field of the block. False if the stream was reset for it.
     func takeField(_ frame: Frame, _ name: ByteView, _ value: ByteView) -> Bool {
         guard let block else { return true }
-        block.pointee.take(name, value, limits)
+        block.pointee.take(name, value)
         switch block.pointee.verdict {
         case .fine, .refused: return true
         case .bomb:
@@ -171,6 +170,7 @@ extension HTTP2Session {
 
     func streamClosed(_ number: Int32, _ code: UInt32) {
         guard let record = record(number: number) else { return }
+        forgetLastRecord()
         if block != nil, block == record.pointee.head || block == record.pointee.trailers { block = nil }
         streamClosed(record, record.pointee.resetCode ?? HTTP2ErrorCode(rawValue: code))
     }
