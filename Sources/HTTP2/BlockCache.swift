@@ -15,7 +15,7 @@ final class BlockCache {
     /// Classes: the largest is of `step * classCount` bytes. As the class of a block it says that it is `malloc`'s.
     static var classCount: Int { 32 }
     /// Most bytes kept for reuse, over all classes, headers not counted.
-    static var keptLimit: Int { 512 << 10 }
+    static var keptLimit: Int { 1 << 20 }
 
     private struct State {
         // Free blocks of a class, linked through their first word.

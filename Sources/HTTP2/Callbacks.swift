@@ -25,11 +25,6 @@ enum Callbacks {
             }
             return isFine ? Callbacks.fine : Callbacks.resetStream
         }
-        nghttp2_session_callbacks_set_on_invalid_header_callback(table) { _, frame, _, _, _, _, _, context in
-            guard let frame else { return Callbacks.fine }
-            Callbacks.with(context) { $0.takeInvalidField(frame) }
-            return Callbacks.resetStream
-        }
         nghttp2_session_callbacks_set_on_frame_recv_callback(table) { _, frame, context in
             if let frame { Callbacks.with(context) { $0.frameReceived(frame) } }
             return Callbacks.fine

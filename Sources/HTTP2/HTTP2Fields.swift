@@ -14,6 +14,8 @@ public struct HTTP2Fields: ~Copyable {
     public let capacity: Int
     /// How many there are, pseudo-fields with them.
     public private(set) var count = 0
+    /// The method of a request.
+    private(set) var method = Method.other
     /// Whether one did not fit.
     public private(set) var overflowed = false
     // Digits of the status and of numbers, which have no memory of their own.
@@ -46,6 +48,7 @@ public struct HTTP2Fields: ~Copyable {
         method: ByteView, scheme: ByteView, authority: ByteView, path: ByteView, protocolName: ByteView = .empty
     ) {
         removeAll()
+        self.method = Method(method)
         append(":method", method)
         append(":scheme", scheme)
         append(":authority", authority)

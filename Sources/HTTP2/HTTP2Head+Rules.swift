@@ -1,8 +1,8 @@
 import HTTP
 import Primitives
 
-/// What may stand in a head (RFC 9113 §8.2, §8.3; RFC 8441 §4). nghttp2 checks most of it before; all is checked here
-/// again, so that the rules are ours, tested as a table, and do not change with the library.
+/// What may stand in a head (RFC 9113 §8.2, §8.3; RFC 8441 §4). nghttp2's own checks are switched off: the rules are
+/// ours, tested as a table, and do not change with the library.
 extension HTTP2Head {
     /// Takes the next field of the block.
     mutating func take(_ name: ByteView, _ value: ByteView) {
@@ -159,10 +159,21 @@ extension HTTP2Head {
     private mutating func finishResponse() {
         guard seen == .status || verdict != .fine else { return malform() }
         if isInterim, endsStream { return malform() }
-        // A length on a response that cannot have a body says nothing (RFC 9110 §8.6).
         guard status < 200 || status == 204, let index = fields.firstIndex(of: .contentLength) else { return }
+        // A length on a response that cannot have a body must not be there (RFC 9110 §8.6); of 0 it is passed over,
+        // since servers in use send it with a 204.
+        if status < 200 || contentLength != 0 { return malform() }
         fields.markHopByHop(index)
         contentLength = nil
+    }
+
+    /// How long the body must be; nil if that was not said.
+    ///
+    /// - Parameter method: That of the request which a response answers (RFC 9110 §8.6, §15.4.5).
+    func promisedBytes(toRequest method: Method) -> UInt64? {
+        guard kind == .response else { return contentLength }
+        if method == .head || status == 204 || status == 304 { return 0 }
+        return method == .connect ? nil : contentLength
     }
 
     private mutating func finishRequest(allowsWebSocket: Bool) {

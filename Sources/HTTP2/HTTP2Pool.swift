@@ -97,6 +97,9 @@ public final class HTTP2Pool {
         nghttp2_option_set_no_auto_window_update(options, 1)
         // Records of ended streams are ours; nghttp2's would only serve priorities.
         nghttp2_option_set_no_closed_streams(options, 1)
+        // The rules for messages are HTTP2Head's and, for the length of bodies, StreamRecord's: all that nghttp2 would
+        // check a second time, for a twelfth of a request's instructions.
+        nghttp2_option_set_no_http_messaging(options, 1)
         // These limits are FloodGuard's: nghttp2's own end the session without a GOAWAY, or read the clock.
         nghttp2_option_set_max_continuations(options, limits.continuationFrames + 2)
         nghttp2_option_set_max_outbound_ack(options, limits.outboundFrames * 2)

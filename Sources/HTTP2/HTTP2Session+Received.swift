@@ -49,12 +49,6 @@ extension HTTP2Session {
         }
     }
 
-    /// A field that nghttp2 would leave out: its name or value cannot stand in a message.
-    func takeInvalidField(_ frame: Frame) {
-        block?.pointee.malform()
-        _ = refuse(frame.pointee.hd.stream_id, .protocolError)
-    }
-
     /// A whole frame has been read and found in order.
     func frameReceived(_ frame: Frame) {
         let flags = frame.pointee.hd.flags
@@ -96,7 +90,12 @@ extension HTTP2Session {
         let endsStream = frame.pointee.hd.flags & FrameFlag.endStream != 0
         head.pointee.finish(endsStream: endsStream, allowsWebSocket: limits.allowsWebSocket)
         switch head.pointee.verdict {
-        case .fine: deliver(head, record, endsStream: endsStream)
+        case .fine:
+            if !head.pointee.isInterim, head.pointee.kind != .trailers {
+                record.pointee.promisedBytes = head.pointee.promisedBytes(toRequest: record.pointee.method)
+            }
+            if endsStream, !record.pointee.isBodyWhole { return resetForPeer(record, .protocolError) }
+            deliver(head, record, endsStream: endsStream)
         case .refused(let reason): deliverRefused(head, record, reason, endsStream: endsStream)
         case .malformed: resetForPeer(record, .protocolError)
         case .bomb: pendingFlood = .headBomb
@@ -143,6 +142,9 @@ extension HTTP2Session {
     private func endReceived(_ number: Int32) {
         guard let record = record(number: number) else { return }
         floods.progress(limits)
+        guard record.pointee.dropsRest || (record.pointee.hasFinalHead && record.pointee.isBodyWhole) else {
+            return resetForPeer(record, .protocolError)
+        }
         peerEnded(record)
         if !record.pointee.dropsRest { push(.end(record.pointee.token)) }
     }
@@ -162,6 +164,12 @@ extension HTTP2Session {
         guard record.pointee.unconsumed + bytes.count <= max(65_535, limits.streamWindowBytes) else {
             nghttp2_session_consume(handle, number, bytes.count)
             return
+        }
+        record.pointee.receivedBytes += UInt64(bytes.count)
+        // A body before the final head, or a longer one than that has said. The rest of the frame comes here as well.
+        guard record.pointee.hasFinalHead, record.pointee.receivedBytes <= record.pointee.promisedBytes ?? .max else {
+            nghttp2_session_consume(handle, number, bytes.count)
+            return resetForPeer(record, .protocolError)
         }
         floods.progress(limits)
         record.pointee.unconsumed += bytes.count
