@@ -71,6 +71,7 @@ extension HTTP2Session {
         }
         record.pointee.number = number
         record.pointee.context = context
+        record.pointee.method = fields.method
         record.pointee.isDelivered = true  // the driver knows it
         record.pointee.hasSubmittedHead = true
         record.pointee.writeEnded = !hasBody

@@ -411,7 +411,7 @@ import Testing
         var fields = HTTP2Fields()
         fields.beginRequest(
             method: ByteView("GET"), scheme: ByteView("http"), authority: ByteView("a.example"), path: ByteView(path))
-        fields.append("X-Mixed-Case", ByteView("1"))
+        fields.append(ByteView("X-Mixed-Case"), ByteView("1"))
         return side.session.upgrade(settings: ByteView(settings), request: fields, isHead: false)
     }
 

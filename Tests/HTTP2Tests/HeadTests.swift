@@ -101,9 +101,9 @@ struct HeadCase: CustomStringConvertible, Sendable {
     private func verdict(
         _ head: inout HTTP2Head, _ fields: [(String, String)], end: Bool, _ limits: HTTP2Limits
     ) -> HTTP2Head.Verdict {
-        head.begin(.request, fieldLimit: limits.http.fieldCount)
+        head.begin(.request, limits)
         for (name, value) in fields {
-            withView(Array(name.utf8)) { name in withView(Array(value.utf8)) { head.take(name, $0, limits) } }
+            withView(Array(name.utf8)) { name in withView(Array(value.utf8)) { head.take(name, $0) } }
         }
         head.finish(endsStream: end, allowsWebSocket: true)
         return head.verdict
