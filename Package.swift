@@ -70,7 +70,7 @@ let package = Package(
         module(
             "Roles",
             imports: [
-                "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "Knative", "Scaling", "Balancing",
+                "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "TLS", "Knative", "Scaling", "Balancing",
                 "Telemetry", "Primitives", logging,
             ]),
         // Level 7
@@ -79,10 +79,11 @@ let package = Package(
             swiftSettings: settings),
         // Tests only
         module("Simulation", imports: ["Admission", "Balancing", "Primitives"]),
+        .target(name: "HTTP2Wire", dependencies: ["CNGHTTP2"], path: "Tests/HTTP2Wire"),
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
-        tests(of: "HTTP2", imports: ["HTTP", "Primitives"]),
+        tests(of: "HTTP2", imports: ["HTTP", "HTTP2Wire", "Primitives"]),
         tests(of: "TLS", imports: ["COpenSSL", "Primitives"]),
         tests(of: "Routing", imports: ["Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
@@ -93,14 +94,16 @@ let package = Package(
         tests(
             of: "DataPlane",
             imports: [
-                "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing", "Admission", "Telemetry",
-                "Primitives",
+                "EventLoop", "HTTP", "HTTP1", "HTTP2", "HTTP2Wire", "TLS", "Routing", "Balancing", "Admission",
+                "Telemetry", "Primitives",
             ]),
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(of: "LocalPlatform", imports: ["EventLoop", "HTTP2", "Primitives"]),
+        tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
-        .testTarget(name: "IntegrationTests", dependencies: ["martlet"]),
+        .testTarget(
+            name: "IntegrationTests", dependencies: ["martlet", "TLS"], exclude: ["Clients", "rotation_load.py"]),
         .testTarget(name: "TidyTests"),
     ]
 )

@@ -5,8 +5,10 @@ import os
 import pathlib
 import platform
 import re
+import resource
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -55,9 +57,18 @@ def foreign_share(before, after, known, wall):
     return min(ticks * TICK_SECONDS / wall, os.cpu_count())
 
 
-def status_kib(pid, key):
-    match = re.search(rf"^{key}:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)
+def memory_kib(pid, key, file="status"):
+    """`VmRSS` of status, `Pss` of smaps_rollup, and the like."""
+    match = re.search(rf"^{key}:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/{file}").read_text(), re.M)
     return int(match[1]) if match else 0
+
+
+def raise_descriptor_limit(needed):
+    """As many descriptors as we may have, for us and everything we start."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        sys.exit(f"{needed} file descriptors are needed and {hard} are allowed: see ulimit -Hn")
 
 
 def child_ids(pid):
@@ -66,6 +77,19 @@ def child_ids(pid):
         with contextlib.suppress(OSError):
             found += map(int, (task / "children").read_text().split())
     return found
+
+
+def wait_for_end_of_group(group, seconds=10):
+    """A killed worker holds its ports until its memory is given back; it is nobody's child that we could wait for."""
+    def is_alive(pid):
+        with contextlib.suppress(OSError):
+            state, _, own = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:3]
+            return int(own) == group and state not in "ZX"
+        return False
+
+    give_up = time.monotonic() + seconds
+    while any(map(is_alive, process_ids())) and time.monotonic() < give_up:
+        time.sleep(0.01)
 
 
 def pin(cpu):
@@ -93,6 +117,7 @@ def running(name, command, cpu=None, **settings):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        wait_for_end_of_group(process.pid)
 
 
 # ---------------------------------------------------------------- HTTP
@@ -119,12 +144,27 @@ def read_answer(connection, received=b""):
     return int(lines[0].split()[1]), fields, body
 
 
-def wait_for_answer(port, host, path="/", seconds=15):
+def connected(port, host, has_tls):
+    """A connection to 127.0.0.1. TLS is 1.3, and the certificate is not checked."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+    if not has_tls:
+        return connection
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        return context.wrap_socket(connection, server_hostname=host)
+    except OSError:
+        connection.close()
+        raise
+
+
+def wait_for_answer(port, host, path="/", seconds=15, has_tls=False):
     """Asks until the answer is 200."""
     give_up, last = time.monotonic() + seconds, "nobody listens"
     while time.monotonic() < give_up:
         try:
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            with connected(port, host, has_tls) as connection:
                 connection.sendall(get(path, host, "Connection: close"))
                 status = read_answer(connection)[0]
             if status == 200:
@@ -148,19 +188,36 @@ def wait_for_port(port, seconds=15):
 # ---------------------------------------------------------------- tools
 
 def build_tools():
-    """Compiles the relay, the counter of allocations, and the application into run/bin. The application is linked
-    statically: what its own start costs should be as little as possible and the same everywhere."""
+    """Compiles the C programs into run/bin. The application is linked statically: what its own start costs should be as
+    little as possible and the same everywhere."""
     folder = RUN / "bin"
     folder.mkdir(parents=True, exist_ok=True)
     tools = BENCHMARKS / "tools"
     application = sorted((ROOT / "Tests/TestServer").glob("*.c"))
+    client, libraries = [tools / "client.c"], ["-lnghttp2", "-lssl", "-lcrypto"]
     for name, sources, flags in [("relay", [tools / "relay.c"], []),
                                  ("malloc_count.so", [tools / "malloc_count.c"], ["-shared", "-fPIC"]),
+                                 ("h2c", [tools / "h2c.c"], ["-lnghttp2"]),
+                                 ("handshakes", [tools / "handshakes.c", *client], libraries),
+                                 ("idle", [tools / "idle.c", *client], libraries),
                                  ("application", application, ["-static"])]:
         target = folder / name
         if not target.exists() or any(source.stat().st_mtime > target.stat().st_mtime for source in sources):
-            subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", *flags, "-o", target, *sources], check=True)
+            subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-o", target, *sources, *flags], check=True)
     return folder
+
+
+def make_certificate(host):
+    """A P-256 certificate for `host` in run/certificates, and with its key in one file in run/bench.pem. Made once."""
+    folder = RUN / "certificates"
+    certificate, key, both = folder / "tls.crt", folder / "tls.key", RUN / "bench.pem"
+    if both.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-days", "3650", "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}",
+                    "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    both.write_text(certificate.read_text() + key.read_text())
 
 
 def require_martlet(path):
@@ -169,14 +226,17 @@ def require_martlet(path):
     return pathlib.Path(path)
 
 
-def service(name, command, annotations=(), environment=(), concurrency=0):
-    """One Knative Service as YAML. `annotations` without their common prefix."""
+def service(name, command, annotations=(), environment=(), concurrency=0, is_h2c=False):
+    """One Knative Service as YAML. `annotations` without their common prefix. `is_h2c`: the application speaks HTTP/2
+    by prior knowledge."""
     lines = ["apiVersion: serving.knative.dev/v1", "kind: Service", "metadata:", f"  name: {name}", "spec:",
              "  template:", "    metadata:", "      annotations:"]
     lines += [f'        autoscaling.knative.dev/{key}: "{value}"' for key, value in dict(annotations).items()]
     lines += ["    spec:", f"      containerConcurrency: {concurrency}", "      containers:",
               "        - image: example.com/application", "          command:"]
     lines += [f'            - "{part}"' for part in command]
+    if is_h2c:
+        lines += ["          ports:", "            - name: h2c", "              containerPort: 8080"]
     if environment:
         lines.append("          env:")
         for key, value in dict(environment).items():

@@ -2,20 +2,21 @@
 """Martlet beside other proxies on one machine (standard library only).
 
     side_by_side.py                                    S1, every candidate, 5 rounds
-    side_by_side.py --scenarios S1,S6d --candidates relay,martlet --rounds 3
+    side_by_side.py --scenarios S2,S3 --rounds 3 --seconds 4
+    side_by_side.py --scenarios S1,S6d --candidates relay,martlet
 
 A round measures every candidate once, in an order that moves by one each round; the table shows medians over the rounds
 and the median of the ratios within a round, which cancels a machine that is slow for a while. The proxy is alone on one
 CPU with one worker; the load tool and the application share the other. CPU time per request is the primary figure: that
-of the proxy's own process, the pods that martlet starts not included. A measurement is repeated when something else on
-the machine took more than 15 % of a CPU meanwhile.
+of the proxy's own process, the pods that martlet starts not included. A measurement is repeated once when something
+else on the machine took more than 15 % of a CPU meanwhile. With idle connections (S7 and its kin) the primary figure
+is the growth of the proxy's resident memory for each. A measurement with a single error counts for nothing and is
+reported.
 """
 import argparse
 import collections
 import contextlib
-import dataclasses
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -23,122 +24,86 @@ import sys
 import time
 
 import machine
+from candidates import CANDIDATES, H2C_UPSTREAM_PORT, HOST, PROXY_PORT, UPSTREAM_PORT, Setting
+from scenarios import SCENARIOS, Target, idle_connections, idle_count
 
-UPSTREAM_PORT, PROXY_PORT = 19000, 19001
-HOST = "bench.default.localhost"
 FOREIGN_LIMIT = 0.15
-ATTEMPTS = 3
-
-
-# ---------------------------------------------------------------- candidates: commands for (folder, tools, martlet)
-
-def relay(folder, tools, martlet):
-    return [tools / "relay", PROXY_PORT, UPSTREAM_PORT]
-
-
-def nginx(folder, tools, martlet):
-    return [binary("nginx"), "-p", folder, "-c", filled("nginx.conf", folder)]
-
-
-def haproxy(folder, tools, martlet):
-    return [binary("haproxy"), "-db", "-q", "-f", filled("haproxy.cfg", folder)]
-
-
-def martlet(folder, tools, martlet):
-    """The application is martlet's own pod, moved to the CPU that the others' application runs on."""
-    command = ["taskset", "--cpu-list", str(machine.LOAD_CPU), tools / "application"]
-    text = machine.service("bench", command, {"min-scale": 1, "max-scale": 1}, {"TIMES": "off"})
-    (folder / "service.yaml").write_text(text)
-    return [martlet, "run", folder / "service.yaml", "--workers", 1, "--http", f"127.0.0.1:{PROXY_PORT}",
-            "--access-log", "off"]
-
-
-CANDIDATES = {"relay": relay, "nginx": nginx, "haproxy": haproxy, "martlet": martlet}
-
-
-def binary(name):
-    found = shutil.which(name) or f"/usr/sbin/{name}"
-    if not os.path.exists(found):
-        raise RuntimeError(f"{name} is not installed: run scripts/setup bench")
-    return found
-
-
-def filled(template, folder):
-    values = {"FOLDER": folder, "PORT": PROXY_PORT, "UPSTREAM": UPSTREAM_PORT}
-    text = (machine.BENCHMARKS / "peers" / template).read_text()
-    (folder / template).write_text(re.sub(r"@([A-Z]+)@", lambda match: str(values[match[1]]), text))
-    return folder / template
-
-
-# ---------------------------------------------------------------- scenarios: load for so many seconds
-
-def microseconds(text):
-    value, unit = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text).groups()
-    return float(value) * {"us": 1, "ms": 1e3, "s": 1e6, "m": 6e7}[unit]
-
-
-def wrk(seconds, path="/", connections=64, script=None):
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "10s", "--latency", "-H", f"Host: {HOST}"]
-    if script:
-        command += ["-s", str(machine.BENCHMARKS / "peers" / script)]
-    done = subprocess.run([*command, f"http://127.0.0.1:{PROXY_PORT}{path}"], capture_output=True, text=True,
-                          timeout=seconds + 30, preexec_fn=machine.pin(machine.LOAD_CPU))
-    counted = re.search(r"(\d+) requests in ([\d.]+\w+),", done.stdout)
-    if done.returncode or not counted:
-        raise RuntimeError(f"wrk: {(done.stderr or done.stdout)[-300:]}")
-    latency = dict(re.findall(r"(\d+)%\s+([\d.]+[a-z]+)", done.stdout))
-    errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout|responses:) (\d+)", done.stdout)))
-    return {"requests": int(counted[1]), "seconds": microseconds(counted[2]) / 1e6, "errors": errors,
-            "p50": microseconds(latency["50"]), "p99": microseconds(latency["99"])}
-
-
-@dataclasses.dataclass
-class Scenario:
-    title: str
-    load: object
-
-
-SCENARIOS = {
-    "S1": Scenario("HTTP/1.1 keep-alive, 1 KiB answer, 64 connections", wrk),
-    "S6d": Scenario("100 KiB answer, 64 connections", lambda seconds: wrk(seconds, "/bytes/102400")),
-    "S6u": Scenario("1 MiB upload, 16 connections", lambda seconds: wrk(seconds, "/", 16, "upload.lua")),
-}
+ATTEMPTS = 2
+DESCRIPTORS = 18_000        # of a proxy with 15,000 upstream connections
+WARM_CONNECTIONS = 20       # opened and closed before the memory is read for the first time
+SETTLE_SECONDS = 1
 
 
 # ---------------------------------------------------------------- measuring
 
+def takes_part(name, scenario):
+    candidate = CANDIDATES[name]
+    if scenario.entry not in candidate.entries:
+        return False
+    return not candidate.keeps_connections_apart if scenario.idle else scenario.upstream in candidate.upstreams
+
+
 @contextlib.contextmanager
-def started(name, tools, martlet_path):
-    """The proxy, answering, and the ids of the processes that belong to the measurement."""
+def started(name, scenario, tools, martlet):
+    """The proxy, answering: its worker's id and the ids of the processes that belong to the measurement."""
     folder = machine.RUN / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    candidate = CANDIDATES[name]
     with contextlib.ExitStack() as stack:
         known = {os.getpid()}
         if name != "martlet":
-            application = machine.running("application", [tools / "application"], machine.LOAD_CPU,
-                                          PORT=str(UPSTREAM_PORT), TIMES="off")
-            known.add(stack.enter_context(application).pid)
-            machine.wait_for_port(UPSTREAM_PORT)
-        command = CANDIDATES[name](folder, tools, martlet_path)
+            for program, port in [("application", UPSTREAM_PORT), ("h2c", H2C_UPSTREAM_PORT)]:
+                upstream = machine.running(program, [tools / program], machine.LOAD_CPU, PORT=str(port), TIMES="off")
+                known.add(stack.enter_context(upstream).pid)
+                machine.wait_for_port(port)
+        command = candidate.command(Setting(folder, tools, martlet, scenario.upstream, scenario.entry))
         proxy = stack.enter_context(machine.running(name, command, machine.PROXY_CPU))
-        machine.wait_for_answer(PROXY_PORT, HOST)
-        worker = proxy.pid
-        if name == "nginx":  # its one worker is a child of the master
-            worker = machine.child_ids(proxy.pid)[0]
+        if name == "relay" and scenario.upstream == "h2c":  # nobody behind it speaks HTTP/1.1
+            machine.wait_for_port(PROXY_PORT)
+        else:
+            machine.wait_for_answer(PROXY_PORT, HOST)
+        if scenario.entry == "tls":
+            machine.wait_for_answer(candidate.entries["tls"], HOST, has_tls=True)
+        worker = machine.child_ids(proxy.pid)[0] if candidate.has_master else proxy.pid
         yield worker, known | {proxy.pid, worker} | set(machine.child_ids(proxy.pid))
 
 
-def measure(name, scenario, seconds, tools, martlet_path):
-    with started(name, tools, martlet_path) as (proxy, known):
-        scenario.load(1)  # warm-up: connections, caches, allocator
-        others, cpu, begun = machine.ticks_by_process(), machine.cpu_seconds(proxy), time.monotonic()
-        outcome = scenario.load(seconds)
-        cpu, wall = machine.cpu_seconds(proxy) - cpu, time.monotonic() - begun
-        foreign = machine.foreign_share(others, machine.ticks_by_process(), known, wall)
-        requests = max(outcome["requests"], 1)
-        return {**outcome, "rate": outcome["requests"] / outcome["seconds"], "cpu_us": cpu / requests * 1e6,
-                "busy": cpu / wall, "foreign": foreign, "rss_mib": machine.status_kib(proxy, "VmRSS") / 1024}
+def measure_load(worker, known, scenario, target, seconds):
+    scenario.load(target, 1)  # warm-up: connections, caches, allocator
+    others, cpu, begun = machine.ticks_by_process(), machine.cpu_seconds(worker), time.monotonic()
+    outcome = scenario.load(target, seconds)
+    cpu, wall = machine.cpu_seconds(worker) - cpu, time.monotonic() - begun
+    foreign = machine.foreign_share(others, machine.ticks_by_process(), known, wall)
+    requests = max(outcome["requests"], 1)
+    return {**outcome, "rate": outcome["requests"] / outcome["seconds"], "cost": cpu / requests * 1e6,
+            "busy": cpu / wall, "foreign": foreign, "rss_mib": machine.memory_kib(worker, "VmRSS") / 1024}
+
+
+def resident_kib(worker):
+    return machine.memory_kib(worker, "VmRSS"), machine.memory_kib(worker, "Pss", "smaps_rollup")
+
+
+def measure_idle(worker, scenario, target, shares_upstream):
+    """Memory is not disturbed by a busy machine, so such a measurement is never repeated."""
+    count = idle_count(scenario, shares_upstream)
+    with idle_connections(target, WARM_CONNECTIONS, scenario.streams, shares_upstream):
+        pass
+    time.sleep(SETTLE_SECONDS)
+    rss, pss = resident_kib(worker)
+    with idle_connections(target, count, scenario.streams, shares_upstream):
+        time.sleep(SETTLE_SECONDS)
+        rss_held, pss_held = resident_kib(worker)
+    return {"errors": 0, "foreign": 0, "connections": count, "cost": (rss_held - rss) / count,
+            "pss_kib": (pss_held - pss) / count, "before_mib": rss / 1024, "held_mib": rss_held / 1024}
+
+
+def measure(name, scenario, seconds, tools, martlet):
+    with started(name, scenario, tools, martlet) as (worker, known):
+        target = Target(CANDIDATES[name].entries[scenario.entry], scenario.entry, tools)
+        if scenario.idle:
+            return measure_idle(worker, scenario, target, CANDIDATES[name].shares_upstream)
+        return measure_load(worker, known, scenario, target, seconds)
 
 
 def measure_quietly(name, scenario, options, tools):
@@ -150,16 +115,16 @@ def measure_quietly(name, scenario, options, tools):
 
 
 def run_rounds(key, names, options, tools):
-    """{candidate: [outcome of each round]}; None where a measurement failed."""
+    """{candidate: [outcome of each round]}; one that failed has `failure` instead of figures."""
     outcomes = collections.defaultdict(list)
     for number in range(options.rounds):
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             try:
                 outcome = measure_quietly(name, SCENARIOS[key], options, tools)
-                print(f"{key} round {number + 1} {name}: {outcome['cpu_us']:.2f} us", file=sys.stderr)
-            except (RuntimeError, OSError, subprocess.SubprocessError) as failure:
-                outcome = None
+                print(f"{key} round {number + 1} {name}: {outcome['cost']:.2f} {unit(key)}", file=sys.stderr)
+            except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as failure:
+                outcome = {"failure": " ".join(str(failure).split())}
                 print(f"{key} round {number + 1} {name}: failed: {failure}", file=sys.stderr)
             outcomes[name].append(outcome)
     return outcomes
@@ -167,35 +132,65 @@ def run_rounds(key, names, options, tools):
 
 # ---------------------------------------------------------------- report
 
+def complaint(outcome):
+    """Why an outcome counts for nothing; None if it counts."""
+    if "failure" in outcome:
+        return outcome["failure"]
+    return f"{outcome['errors']} errors in {outcome['requests']} requests" if outcome["errors"] else None
+
+
+def is_valid(outcome):
+    return complaint(outcome) is None
+
+
+def unit(key):
+    return "KiB" if SCENARIOS[key].idle else "µs"
+
+
 def ratio(outcomes, name, reference):
     pairs = zip(outcomes[name], outcomes.get(reference, []))
-    ratios = [own["cpu_us"] / base["cpu_us"] for own, base in pairs if own and base and base["cpu_us"]]
+    ratios = [own["cost"] / base["cost"] for own, base in pairs if is_valid(own) and is_valid(base) and base["cost"]]
     return f"{statistics.median(ratios):.2f}" if ratios else "–"
 
 
-def row(outcomes, name):
-    good = [outcome for outcome in outcomes[name] if outcome]
+def primary_cells(outcomes, name):
+    """Median, best and spread of the primary figure, and the ratios to nginx and, where it takes part, to the relay."""
+    values = [outcome["cost"] for outcome in outcomes[name] if is_valid(outcome)]
+    median = statistics.median(values)
+    spread = (max(values) - min(values)) / (median or 1)
+    ratios = [ratio(outcomes, name, reference) for reference in ["relay", "nginx"] if reference in outcomes]
+    return [f"{median:.2f}", f"{min(values):.2f}", f"{spread:.0%}", *ratios]
+
+
+def row(outcomes, name, figures):
+    good = [outcome for outcome in outcomes[name] if is_valid(outcome)]
     if not good:
-        return [name, "failed"] + [""] * 10
+        return [name, "failed"] + [""] * (2 + len({"relay", "nginx"} & set(outcomes)) + len(figures))
+    medians = [f"{statistics.median(outcome[figure] for outcome in good):.{digits}f}" for figure, digits in figures]
+    return [name, *primary_cells(outcomes, name), *medians]
 
-    def median(key):
-        return statistics.median(outcome[key] for outcome in good)
 
-    values = [outcome["cpu_us"] for outcome in good]
-    spread = (max(values) - min(values)) / (statistics.median(values) or 1)
-    return [name, f"{median('cpu_us'):.2f}", f"{min(values):.2f}", f"{spread:.0%}", ratio(outcomes, name, "relay"),
-            ratio(outcomes, name, "nginx"), f"{median('rate'):.0f}", f"{median('p50'):.0f}", f"{median('p99'):.0f}",
-            f"{median('rss_mib'):.1f}", sum(outcome["errors"] for outcome in good),
-            f"{max(outcome['foreign'] for outcome in good):.0%}"]
+LOAD_FIGURES = {"requests/s": ("rate", 0), "p50 µs": ("p50", 0), "p99 µs": ("p99", 0), "RSS MiB": ("rss_mib", 1),
+                "busy": ("busy", 2), "others": ("foreign", 2)}
+IDLE_FIGURES = {"PSS KiB": ("pss_kib", 2), "connections": ("connections", 0), "RSS before, MiB": ("before_mib", 1),
+                "RSS held, MiB": ("held_mib", 1)}
 
 
 def report(key, outcomes, options):
-    columns = ["proxy", "CPU µs/request", "best", "spread", "x relay", "x nginx", "requests/s", "p50 µs", "p99 µs",
-               "RSS MiB", "errors", "others, at most"]
-    rows = [row(outcomes, name) for name in outcomes]
+    scenario = SCENARIOS[key]
+    figures = IDLE_FIGURES if scenario.idle else LOAD_FIGURES
+    primary = "KiB/connection" if scenario.idle else "CPU µs/request"
+    ratios = [f"x {reference}" for reference in ["relay", "nginx"] if reference in outcomes]
+    columns = ["proxy", primary, "best", "spread", *ratios, *figures]
+    rows = [row(outcomes, name, figures.values()) for name in outcomes]
     rows.sort(key=lambda cells: float(cells[1]) if cells[1] != "failed" else float("inf"))
-    method = f"Median of {options.rounds} interleaved rounds of {options.seconds} s, one worker each."
-    return f"### {key}: {SCENARIOS[key].title}\n\n{method}\n\n{machine.table(columns, rows)}\n"
+    rounds = f"Median of {options.rounds} interleaved rounds" if options.rounds > 1 else "One round"
+    length = "" if scenario.idle else f" of {options.seconds} s"
+    failures = [f"* {name}, round {number}: {complaint(outcome)}" for name in outcomes
+                for number, outcome in enumerate(outcomes[name], 1) if complaint(outcome)]
+    lost = "\nLost rounds, which no figure includes:\n" + "\n".join(failures) + "\n" if failures else "\nNo errors.\n"
+    return (f"### {key}: {scenario.title}\n\n{rounds}{length}, one worker each.\n\n{machine.table(columns, rows)}\n"
+            f"{lost}")
 
 
 def main():
@@ -211,12 +206,16 @@ def main():
         parser.error(f"unknown: {', '.join(unknown)}")
     if "martlet" in names:
         machine.require_martlet(options.martlet)
+    machine.raise_descriptor_limit(DESCRIPTORS if any(SCENARIOS[key].idle for key in keys) else 0)
     tools = machine.build_tools()
-    results = {key: run_rounds(key, names, options, tools) for key in keys}
-    for key, outcomes in results.items():
-        print(report(key, outcomes, options))
-    failed = any(outcome is None for outcomes in results.values() for rounds in outcomes.values() for outcome in rounds)
-    sys.exit(1 if failed else 0)
+    machine.make_certificate(HOST)
+    results = {}
+    for key in keys:
+        if chosen := [name for name in names if takes_part(name, SCENARIOS[key])]:
+            results[key] = run_rounds(key, chosen, options, tools)
+            print(report(key, results[key], options), flush=True)
+    outcomes = [outcome for by_name in results.values() for rounds in by_name.values() for outcome in rounds]
+    sys.exit(0 if outcomes and all(map(is_valid, outcomes)) else 1)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ public struct DataPlaneLimits: Sendable {
     public var acceptsPerWakeup = 64
     /// Limits of HTTP/2 connections; sizes of heads and requests on a connection are those above and below.
     public var http2 = HTTP2Limits()
-    /// Streams of HTTP/2, clients' and pods' together. Default 100,000. At the limit: REFUSED_STREAM, 503.
-    public var streams = 100_000
+    /// Streams of HTTP/2, clients' and pods' together. Default 250,000. At the limit: REFUSED_STREAM, 503.
+    public var streams = 250_000
     /// How much of the body of an HTTP/2 request is kept in case it must be sent again, in bytes. Default 16 KiB.
     public var replayBytes = 16 << 10
     /// 1xx responses to one request. Default 16. At the limit: 502.

@@ -53,8 +53,12 @@ struct Exchange: ~Copyable {
     var requestBody = Buffer.none
     /// HTTP/2: the client has ended its side; what waits in `requestBody` is the rest.
     var requestHasEnded: Bool
+    /// HTTP/2: until when the client must send more of a body that we wait for; gRPC's streams may be silent.
+    var requestDeadline = Instant.distantFuture
     /// The whole request has been read and handed on.
     var requestIsComplete: Bool
+    /// HTTP/2: the pod has agreed to the WebSocket; before that it gets none of its bytes.
+    var tunnelIsOpen = false
     /// Whether everything forwarded so far is still there, so that it could be sent again.
     var isReplayable = true
     var connectAttempts = 0
@@ -91,7 +95,7 @@ struct Exchange: ~Copyable {
 
     var timer = TimerHandle.none
 
-    /// When the next of the revision's three limits passes (Knative: spec/dataplane 1.7).
+    /// When the next of the revision's three limits passes (Knative: spec/dataplane 1.7), or that of the body.
     ///
     /// All three start with the exchange, so waiting for capacity counts. Idle runs from the last part of the
     /// response. A 1xx head counts as a part; a tunnel begins with its first byte.
@@ -103,7 +107,7 @@ struct Exchange: ~Copyable {
             nearest = min(nearest, arrivedAt.adding(nanoseconds: limits.responseStart))
         }
         if limits.idle != 0 { nearest = min(nearest, lastResponseProgress.adding(nanoseconds: limits.idle)) }
-        return nearest
+        return min(nearest, requestDeadline)
     }
 
     /// Whether the request may be sent again on a fresh connection after a reused one broke without an answer.
@@ -131,23 +135,31 @@ struct Exchange: ~Copyable {
         headLength = request.headLength
         decoder = BodyDecoder(request.framing, limits: limits)
         consumed = request.headLength
-        let isBodyless = request.framing == .none || request.framing == .length(0)
-        requestHasEnded = isBodyless
-        requestIsComplete = isBodyless
+        requestHasEnded = request.framing.isEmpty
+        requestIsComplete = request.framing.isEmpty && !(request.wantsUpgrade && stream != .none)
         closesDownstream = !request.keepsAlive
         arrivedAt = now
         grantedAt = now
         lastResponseProgress = now
     }
 
+    /// Whether nothing of the body is missing. In HTTP/2 a body with a length is whole before its stream has ended.
+    var hasWholeBody: Bool {
+        if case .length(let length) = framing, bytesReceived >= length { return true }
+        return requestIsComplete
+    }
+
     /// Whether the client speaks HTTP/2.
     var isStream: Bool { stream != .none }
+
+    /// Whether it is an extended CONNECT: what follows the head is no body, but the bytes of a tunnel to be.
+    var asksForTunnel: Bool { isStream && wantsUpgrade }
 
     /// Makes the request stand at its beginning again, to be sent once more.
     mutating func rewind(limits: HTTPLimits) {
         consumed = headLength
         decoder = BodyDecoder(framing, limits: limits)
-        requestIsComplete = framing == .none || framing == .length(0)
+        requestIsComplete = framing.isEmpty && !asksForTunnel
         bytesReceived = 0
     }
 }
@@ -165,4 +177,9 @@ struct LogNote: ~Copyable {
     var traceparent = 0..<0
     /// Where it was sent last; port 0 for nowhere.
     var endpoint = EndpointAddress(ipv4: 0, port: 0)
+}
+
+extension BodyFraming {
+    /// Whether a request's head is all of it.
+    var isEmpty: Bool { self == .none || self == .length(0) }
 }

@@ -7,8 +7,8 @@ public struct ListenerOptions: Sendable {
     public var address: SocketAddress
     /// TLS on every connection, with `WorkerOptions.certificates`. Nil: plain TCP. Default nil.
     public var tls: TLSServerSettings?
-    /// Answer every request with 301 to the same host and path at `https`, at this port (443 is not written). Nil: do
-    /// not. Only for plain listeners. Default nil.
+    /// Answer every request with 301 to the same host and path at `https`, at this port (443 is not written); 0 is
+    /// the port of the first listener with TLS. Nil: do not. Only for plain listeners. Default nil.
     public var redirectPort: UInt16?
 
     /// A plain listener.

@@ -30,7 +30,6 @@ public final class WorkerGroup {
         listeners: [ListenerOptions], options: WorkerOptions, log: LogSink?
     ) throws(SystemError) {
         self.options = options
-        self.listeners = listeners
         self.log = log
         budget = ConnectionBudget(limit: options.limits.connections)
         events = try Mailbox()
@@ -51,6 +50,13 @@ public final class WorkerGroup {
             descriptors.append(own)
         }
         addresses = bound
+        // Where to redirect to is known only now, if the port was free to choose.
+        let secure = listeners.indices.first { listeners[$0].tls != nil }
+        self.listeners = listeners.map { listener in
+            var listener = listener
+            if listener.redirectPort == 0 { listener.redirectPort = secure.map { bound[$0].port } }
+            return listener
+        }
     }
 
     /// Starts the threads. Connections made since `init` have waited in the kernel.

@@ -1,17 +1,25 @@
 import CLinux
 import Glibc
+import Primitives
 
 /// Tells when files or folders may have changed: inotify(7) on the folders that hold them.
 ///
 /// Watching the folder sees writes in place, renames over the file (editors) and swaps of symbolic links (Kubernetes).
-/// Changes come in bursts, so the handler is called once, `quietMilliseconds` after the last event.
+/// Changes come in bursts, so the handler is called once, `quietMilliseconds` after the last event; but not later than
+/// `latestMilliseconds` after the first, in a folder that is never quiet.
 public final class FileWatch {
     /// How long it must be quiet before a change is told, in milliseconds.
     public static let quietMilliseconds: UInt64 = 50
 
+    /// How long a change may stay untold, in milliseconds.
+    public static let latestMilliseconds: UInt64 = 1_000
+
     private let fd: Int32
     private let loop: Loop
-    private var pending: Loop.WatchToken = .none
+    private var watch: Loop.WatchToken = .none
+    private var pending: TimerHandle = .none
+    /// When what changed first must be told.
+    private var latest: Instant?
 
     /// Watches the given folders on `loop`. Folders that cannot be watched are returned by `add`.
     public init(loop: Loop, onChange: @escaping () -> Void) throws(SystemError) {
@@ -19,7 +27,7 @@ public final class FileWatch {
         guard result >= 0 else { throw SystemError(call: "inotify_init1", code: -result) }
         fd = result
         self.loop = loop
-        _ = try loop.watch(result, .readable) { [weak self] _ in self?.drain(then: onChange) }
+        watch = try loop.watch(result, .readable) { [weak self] _ in self?.drain(then: onChange) }
     }
 
     /// Adds a folder.
@@ -34,8 +42,17 @@ public final class FileWatch {
             while read(fd, place.baseAddress, place.count) > 0 {}
         }
         loop.cancel(pending)
-        pending = loop.after(milliseconds: Self.quietMilliseconds) { onChange() }
+        let limit = latest ?? loop.now.adding(milliseconds: Self.latestMilliseconds)
+        latest = limit
+        pending = loop.at(min(limit, loop.now.adding(milliseconds: Self.quietMilliseconds))) { [weak self] in
+            self?.latest = nil
+            onChange()
+        }
     }
 
-    deinit { close(fd) }
+    deinit {
+        loop.cancel(pending)
+        loop.unwatch(watch)
+        close(fd)
+    }
 }

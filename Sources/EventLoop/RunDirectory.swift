@@ -80,11 +80,11 @@ public enum ProcessTable {
     }
 }
 
-/// A directory that only this user can enter, for state that must not outlive a boot.
+/// A directory that only this user can enter.
 public struct RunDirectory: ~Copyable {
     /// Where it is.
     public let path: String
-    private let fd: Int32
+    let fd: Int32
 
     /// Opens a directory of mode 0700 owned by this user, making it if there is none.
     ///
@@ -95,6 +95,11 @@ public struct RunDirectory: ~Copyable {
         if mkdir(path, 0o700) != 0, clinux_errno() != EEXIST { throw RunDirectoryFailure(path, clinux_errno()) }
         let fd = Glibc.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
         guard fd >= 0 else { throw RunDirectoryFailure(path, clinux_errno()) }
+        return try own(path, fd)
+    }
+
+    /// Takes over `fd`, a directory, if it is this user's alone.
+    static func own(_ path: String, _ fd: Int32) throws(RunDirectoryFailure) -> RunDirectory {
         var status = stat()
         guard fstat(fd, &status) == 0, status.st_uid == geteuid(), status.st_mode & 0o077 == 0 else {
             close(fd)

@@ -193,8 +193,19 @@ extension HTTP2Head {
         if path.count == 1, bytes[path].equals("*"), method != .options { return malform() }
         guard !authority.isEmpty else { return malform() }
         if endsStream, let contentLength, contentLength > 0 { return malform() }
+        if isWebSocket { leaveOutOfHandshake() }
         if !fields.present.contains(.host) { storeHostLine(authority) }
         storeCookieLine()
+    }
+
+    /// What must not stand in the handshake of HTTP/1.1 that an extended CONNECT becomes: a length, since what follows
+    /// is no content (RFC 9110 §9.3.6), and a key, which is the proxy's (RFC 8441 §5).
+    private mutating func leaveOutOfHandshake() {
+        contentLength = nil
+        for index in 0..<fields.count {
+            let isKey = fields.name(index, in: bytes).equals("sec-websocket-key")
+            if isKey || fields[index].known == .contentLength { fields.markHopByHop(index) }
+        }
     }
 
     /// CONNECT proper has no scheme and no path (RFC 9113 §8.5); this is no tunnel to anywhere.

@@ -65,6 +65,7 @@ extension HTTP2Session {
             settingsDeadline = .distantFuture
             settingsAreAcknowledged = true
             push(.settingsAcknowledged)
+        case FrameType.settings: peerSettingsAreKnown = true
         case FrameType.ping where flags & FrameFlag.ack != 0: pongReceived(frame)
         case FrameType.goAway:
             peerIsDraining = true

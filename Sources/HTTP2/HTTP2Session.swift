@@ -93,6 +93,8 @@ public final class HTTP2Session {
     public internal(set) var flood: HTTP2Flood?
     /// Whether the peer has sent GOAWAY: a client opens no more streams here.
     public internal(set) var peerIsDraining = false
+    /// Whether the peer's SETTINGS have come: until then a client can only guess how many streams it may open.
+    public internal(set) var peerSettingsAreKnown = false
     /// Whether the peer has acknowledged our SETTINGS.
     public internal(set) var settingsAreAcknowledged = false
 

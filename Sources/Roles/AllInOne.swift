@@ -13,6 +13,12 @@ import Telemetry
 public struct AllInOneOptions: Sendable {
     /// Where clients connect. Default 127.0.0.1:8080.
     public var http = SocketAddress.loopback(port: 8080)
+    /// Where clients connect with TLS; nil: nowhere. Default nil.
+    public var https: SocketAddress?
+    /// Where the certificates for `https` come from. Default the local authority.
+    public var certificates = CertificateOrigin.localAuthority
+    /// Whether requests at `http` are answered with 301 to `https`. Default false.
+    public var redirectsToHTTPS = false
     /// Data-plane threads. Default one a core.
     public var workers = Machine.coreCount
     /// What to run.
@@ -61,7 +67,8 @@ public final class AllInOne {
     private let log: LogSink
     private let workers: WorkerGroup
     private let pods: LocalPods
-    private let control: ControlPlane
+    let control: ControlPlane
+    let certificates: CertificateKeeper?
     private var watch: FileWatch?
     private var isEnding = false
     private var exitStatus = ExitStatus.ok
@@ -69,7 +76,9 @@ public final class AllInOne {
     /// Binds the address and starts the guardian of the pods. No process runs yet.
     ///
     /// Call on the main thread before any other thread exists: signals are blocked here for all.
-    public init(_ options: AllInOneOptions, logger: Logger) throws {
+    ///
+    /// - Parameter certificates: needed if `options.https` is set.
+    public init(_ options: AllInOneOptions, certificates opened: OpenedCertificates?, logger: Logger) throws {
         self.options = options
         self.logger = logger
         signals = try Signals([SIGTERM, SIGINT, SIGHUP, SIGQUIT])
@@ -82,7 +91,10 @@ public final class AllInOne {
         worker.accessLog = options.accessLog
         worker.trustsForwarded = options.trustsForwarded
         worker.seed = UInt64.random(in: 0 ... .max)
-        workers = try WorkerGroup(listeners: [ListenerOptions(options.http)], options: worker, log: log)
+        certificates = try Self.keeper(opened, loop, logger)
+        worker.certificates = certificates?.set
+        worker.tickets = certificates?.tickets
+        workers = try WorkerGroup(listeners: options.listeners, options: worker, log: log)
         pods = LocalPods(platform: LocalPlatform(loop: loop, logger: logger))
         control = try ControlPlane(
             loop: loop, workers: workers, platform: pods, options: options.control, logger: logger)
@@ -96,6 +108,8 @@ public final class AllInOne {
         pods.onLine = { [log] name, line in Self.write(name, line, to: log) }
         try signals.attach(to: loop) { [unowned self] number in signalled(number) }
         for diagnostic in control.apply(services, removing: true) { report(diagnostic) }
+        certificates?.start { [workers] set in workers.post(.certificates(set)) }
+        useHosts()
         // The routes lie in the mailboxes by now: no connection that waited in the kernel meets a table without them.
         try workers.start(ControlPlane.emptySnapshot())
         watchFiles()
@@ -119,12 +133,17 @@ public final class AllInOne {
     }
 
     private func announce() {
-        logger.info("listening", metadata: ["address": "\(workers.addresses[0])", "workers": "\(workers.count)"])
+        for (address, scheme) in zip(workers.addresses, ["http", "https"]) {
+            logger.info(
+                "listening",
+                metadata: ["address": "\(address)", "scheme": "\(scheme)", "workers": "\(workers.count)"])
+        }
         for (service, hosts) in control.publicHosts {
             for host in hosts {
-                logger.info(
-                    "serving",
-                    metadata: ["service": "\(service)", "url": "http://\(host.host):\(workers.addresses[0].port)/"])
+                for (address, scheme) in zip(workers.addresses, ["http", "https"]) {
+                    let url = "\(scheme)://\(host.host):\(address.port)/"
+                    logger.info("serving", metadata: ["service": "\(service)", "url": "\(url)"])
+                }
             }
         }
     }
@@ -145,6 +164,7 @@ public final class AllInOne {
     /// Reads everything anew. If anything is wrong, says so and keeps the old state whole.
     private func reload(_ cause: String) {
         guard !isEnding else { return }
+        defer { useHosts() }
         let result = options.workload.read()
         for diagnostic in result.diagnostics { report(diagnostic) }
         guard !result.diagnostics.hasErrors else {
@@ -163,7 +183,9 @@ public final class AllInOne {
 
     private func signalled(_ number: Int32) {
         switch number {
-        case SIGHUP: reload("SIGHUP")
+        case SIGHUP:
+            reload("SIGHUP")
+            certificates?.reload()
         default:
             if isEnding {
                 logger.warning("second signal: ending now")

@@ -2,6 +2,10 @@
 public struct CertificateProblem: Error, Equatable, Sendable, CustomStringConvertible {
     /// What is wrong.
     public enum Kind: Equatable, Sendable {
+        /// The file cannot be read at all; `reason` is the system's or the reader's.
+        case unreadable(reason: String)
+        /// The other file of the pair is not there.
+        case missingPartner(file: String)
         /// There is no certificate in the text.
         case noCertificate
         /// A certificate block cannot be read; `index` counts them from 1.
@@ -29,7 +33,8 @@ public struct CertificateProblem: Error, Equatable, Sendable, CustomStringConver
     /// What is wrong.
     public let kind: Kind
 
-    init(_ file: String, _ kind: Kind) {
+    /// A problem of `file`. What reads the files has problems of its own; the others come from loading.
+    public init(_ file: String, _ kind: Kind) {
         self.file = file
         self.kind = kind
     }
@@ -37,14 +42,20 @@ public struct CertificateProblem: Error, Equatable, Sendable, CustomStringConver
     /// "file: problem; remedy".
     public var description: String { "\(file): \(text)" }
 
-    private var text: String {
+    /// "problem; remedy", without the file.
+    public var text: String {
         switch kind {
+        case .unreadable(let reason): reason
+        case .missingPartner(let file): "there is no \(file) that belongs to it; a pair is a certificate and its key"
         case .noCertificate: "no certificate found; expected PEM blocks \"BEGIN CERTIFICATE\""
-        case .unreadableCertificate(let index, let reason): "certificate \(index) cannot be read: \(reason)"
+        case .unreadableCertificate(let index, let reason):
+            "certificate \(index) cannot be read: \(reason); is the file complete?"
         case .noKey: "no private key found; expected a PEM block \"BEGIN PRIVATE KEY\""
-        case .unreadableKey(let reason): "the private key cannot be read: \(reason)"
+        case .unreadableKey(let reason): "the private key cannot be read: \(reason); is the file complete?"
         case .encryptedKey: "the private key is encrypted, which is not supported; store it decrypted"
-        case .mismatch(let certificateFile): "the private key does not belong to the certificate in \(certificateFile)"
+        case .mismatch(let certificateFile):
+            "the private key does not belong to the certificate in \(certificateFile); replace both together, the "
+                + "server's own certificate first"
         case .expired(let at): "the certificate expired at \(at); renew it"
         case .notYetValid(let until): "the certificate is not valid before \(until); check the clock"
         case .noNames: "the certificate names no host; it needs a subject alternative name"

@@ -12,6 +12,8 @@ public struct CertificateSource: Sendable {
     public var key: [UInt8]
     /// Whether it serves clients that name no host, or an unknown one.
     public var isDefault: Bool
+    /// What is already known to be wrong. With any the texts are not looked at, and it counts as broken.
+    public var problems: [CertificateProblem] = []
 
     /// A pair of texts and the names of their files.
     public init(
@@ -22,6 +24,13 @@ public struct CertificateSource: Sendable {
         self.keyFile = keyFile
         self.key = key
         self.isDefault = isDefault
+    }
+
+    /// A pair that could not be read, so that what it served before goes on serving.
+    public init(certificateFile: String, keyFile: String, isDefault: Bool, problems: [CertificateProblem]) {
+        self.init(
+            certificateFile: certificateFile, certificate: [], keyFile: keyFile, key: [], isDefault: isDefault)
+        self.problems = problems
     }
 }
 
@@ -38,7 +47,7 @@ public final class CertificateSet: Sendable {
         public let problems: [CertificateProblem]
     }
 
-    private let identities: [ServerIdentity]
+    let identities: [ServerIdentity]
     private let exact: [String: [Int]]
     private let wildcard: [String: [Int]]
     private let fallback: [Int]
@@ -53,9 +62,10 @@ public final class CertificateSet: Sendable {
         var identities: [ServerIdentity] = [], problems: [CertificateProblem] = []
         for source in sources {
             do throws(CertificateProblem) {
+                if let first = source.problems.first { throw first }
                 identities.append(try ServerIdentity(source, now: now))
             } catch {
-                problems.append(error)
+                problems += source.problems.isEmpty ? [error] : source.problems
                 if let kept = previous?.identities.first(where: { $0.file == source.certificateFile }) {
                     identities.append(kept)
                 }
@@ -97,17 +107,21 @@ public final class CertificateSet: Sendable {
     /// Whether a client that asks for `name` can be served: exactly, by a wildcard of one label, or by the default.
     public func covers(_ name: String?) -> Bool { !find(name).isEmpty }
 
+    /// Whether a certificate names `host`, exactly or by a wildcard of one label. The default serves others too, but
+    /// clients that check the name refuse it.
+    public func hasName(for host: String) -> Bool { named(host) != nil }
+
     /// What serves `name`, at most one of each kind of key.
     func find(_ name: String?) -> [Int] {
         guard let name, !name.isEmpty else { return fallback }
+        return named(name) ?? fallback
+    }
+
+    private func named(_ name: String) -> [Int]? {
         let wanted = ServerIdentity.normalized(name)
         if let found = exact[wanted] { return found }
-        if let dot = wanted.firstIndex(of: "."), dot != wanted.startIndex,
-            let found = wildcard[String(wanted[wanted.index(after: dot)...])]
-        {
-            return found
-        }
-        return fallback
+        guard let dot = wanted.firstIndex(of: "."), dot != wanted.startIndex else { return nil }
+        return wildcard[String(wanted[wanted.index(after: dot)...])]
     }
 
     /// Gives what serves `name` to one connection. False if there is nothing, or OpenSSL does not take it.

@@ -115,6 +115,17 @@ public final class LocalAuthority {
         return copenssl_time_seconds(X509_get0_notAfter(certificate.pointer), &seconds) == 1 ? seconds : 0
     }
 
+    /// The SHA-256 digest of its certificate, as programs show it: 32 pairs of hexadecimal digits between colons.
+    public var fingerprint: String {
+        var digest = [UInt8](repeating: 0, count: Int(EVP_MAX_MD_SIZE))
+        var count: UInt32 = 0
+        guard X509_digest(certificate.pointer, EVP_sha256(), &digest, &count) == 1 else { return "" }
+        return digest.prefix(Int(count)).map { byte in
+            let text = String(byte, radix: 16, uppercase: true)
+            return text.utf8.count == 1 ? "0" + text : text
+        }.joined(separator: ":")
+    }
+
     /// Signs a certificate for host names (also wildcards) and addresses, for servers and clients alike.
     public func issue(
         names: [String], key kind: KeyKind = .ecdsa, days: Int64 = certificateDays, now: Int64

@@ -1,5 +1,6 @@
 import ArgumentParser
 import EventLoop
+import Glibc
 import Knative
 import Logging
 import Roles
@@ -16,15 +17,35 @@ struct RunCommand: ParsableCommand {
               martlet run config/ --http :80 --domain example.com
               martlet run service.yaml --image docker.io/me/app="python3 app.py"
               martlet run --name hello -- python3 app.py
+              martlet run service.yaml --https :8443
+              martlet run config/ --http :80 --https :443 --certs certs/ --redirect-https
 
             A service is reached as http://NAME.NAMESPACE.DOMAIN:PORT/, for example
             http://hello.default.localhost:8080/. Each process gets its port in PORT.
+            Without --certs an authority of this user signs the certificates for --https; see martlet cert.
             Changed files and SIGHUP apply anew; SIGTERM drains and ends.
             """)
 
     @Option(
         name: .long, help: ArgumentHelp("Where clients connect: ADDRESS:PORT, :PORT or PORT.", valueName: "ADDR"))
     var http = "127.0.0.1:8080"
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Where clients connect with TLS as well: ADDRESS:PORT, :PORT or PORT (default: nowhere).",
+            valueName: "ADDR"))
+    var https: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Certificates for --https: tls.crt and tls.key, and NAME.crt with NAME.key for further hosts. Watched.",
+            valueName: "DIR"))
+    var certs: String?
+
+    @Flag(name: .long, help: "Answer requests at --http with a redirect to --https.")
+    var redirectHttps = false
 
     @Option(name: .long, help: ArgumentHelp("Data-plane threads (default: one a core).", valueName: "N"))
     var workers: Int?
@@ -69,9 +90,9 @@ struct RunCommand: ParsableCommand {
             ConsoleLog(label: label, form: form ?? .text, level: level ?? .info)
         }
         let options = try resolved()
-        let loaded = try load(options.workload)
-        let role = try makeRole(options, logger)
-        throw ExitCode(try role.run(loaded))
+        let (services, certificates) = try load(options)
+        let role = try makeRole(options, certificates, logger)
+        throw ExitCode(try role.run(services))
     }
 
     private func resolved() throws -> AllInOneOptions {
@@ -82,6 +103,7 @@ struct RunCommand: ParsableCommand {
         } else {
             problems.append("--http \(http): no address; expected ADDRESS:PORT, :PORT or PORT, as 127.0.0.1:8080")
         }
+        addHTTPS(to: &options, &problems)
         if let workers {
             if (1...256).contains(workers) {
                 options.workers = workers
@@ -111,6 +133,27 @@ struct RunCommand: ParsableCommand {
         return options
     }
 
+    private func addHTTPS(to options: inout AllInOneOptions, _ problems: inout [String]) {
+        guard let https else {
+            if certs != nil { problems.append("--certs: nothing uses it; give --https ADDR too") }
+            if redirectHttps {
+                problems.append("--redirect-https: there is no place to redirect to; give --https ADDR")
+            }
+            return
+        }
+        if let address = SocketAddress(https) {
+            options.https = address
+            // The kernel would share one port between both.
+            if address == options.http, address.port != 0 {
+                problems.append("--https \(https): the same as --http; each needs an address of its own")
+            }
+        } else {
+            problems.append("--https \(https): no address; expected ADDRESS:PORT, :PORT or PORT, as 127.0.0.1:8443")
+        }
+        if let certs { options.certificates = .folder(certs) }
+        options.redirectsToHTTPS = redirectHttps
+    }
+
     private func addWorkload(to options: inout AllInOneOptions, _ problems: inout [String]) {
         let rest = arguments.first == "--" ? Array(arguments.dropFirst()) : arguments
         if let name {
@@ -123,19 +166,33 @@ struct RunCommand: ParsableCommand {
         }
     }
 
-    /// Reads the files; prints every problem, and ends with 78 if one is an error.
-    private func load(_ workload: Workload) throws -> [ServiceObject] {
-        let result = workload.read()
+    /// Reads the files, certificates included; prints every problem of all, and ends with 78 if one is an error.
+    private func load(_ options: AllInOneOptions) throws -> ([ServiceObject], OpenedCertificates?) {
+        let result = options.workload.read()
         for diagnostic in result.diagnostics { complain("\(diagnostic)") }
-        guard !result.diagnostics.hasErrors else { throw ExitCode(ExitStatus.badConfiguration) }
-        return result.services
+        var certificates: OpenedCertificates?
+        var isRefused = result.diagnostics.hasErrors
+        if options.https != nil {
+            do throws(CertificateFailure) {
+                certificates = try OpenedCertificates(options.certificates, domain: options.control.domain)
+            } catch {
+                for problem in error.problems { complain(problem) }
+                isRefused = true
+            }
+        }
+        guard !isRefused else { throw ExitCode(ExitStatus.badConfiguration) }
+        return (result.services, certificates)
     }
 
-    private func makeRole(_ options: AllInOneOptions, _ logger: Logger) throws -> AllInOne {
+    private func makeRole(
+        _ options: AllInOneOptions, _ certificates: OpenedCertificates?, _ logger: Logger
+    ) throws -> AllInOne {
         do {
-            return try AllInOne(options, logger: logger)
+            return try AllInOne(options, certificates: certificates, logger: logger)
         } catch let error as SystemError where error.call.hasPrefix("listen") {
-            complain("error: \(error); choose another address with --http")
+            let isHTTPS = options.https.map { error.call.hasSuffix(" \($0)") } ?? false
+            let hint = error.code == EACCES ? "; ports below 1024 need the capability CAP_NET_BIND_SERVICE" : ""
+            complain("error: \(error)\(hint); choose another address with \(isHTTPS ? "--https" : "--http")")
             throw ExitCode(ExitStatus.cannotBind)
         }
     }

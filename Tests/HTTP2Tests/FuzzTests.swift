@@ -1,5 +1,6 @@
 import Glibc
 import HTTP
+import HTTP2Wire
 import Primitives
 import Testing
 

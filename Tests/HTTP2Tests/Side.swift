@@ -1,4 +1,5 @@
 import HTTP
+import HTTP2Wire
 import Primitives
 
 @testable import HTTP2
@@ -202,4 +203,9 @@ func exchange(_ left: Side, _ right: Side, pieces: inout SeededRandom, room: Int
         let one = carry(left, right), other = carry(right, left)
         if !one && !other { return }
     }
+}
+
+/// Where bytes stand while a view of them is handed in.
+func withView<Result>(_ bytes: [UInt8], _ body: (ByteView) throws -> Result) rethrows -> Result {
+    try bytes.withUnsafeBytes { try body(ByteView($0)) }
 }

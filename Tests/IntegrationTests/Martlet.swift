@@ -57,7 +57,9 @@ final class Martlet: @unchecked Sendable {  // all that changes is guarded by `c
         }
         let own = ProcessInfo.processInfo.environment
         // Pods inherit TMPDIR, so all that comes of this run can be found by it.
-        var environment = ["TMPDIR=\(scratch.path)", "XDG_RUNTIME_DIR=\(scratch.path)/run"]
+        var environment = [
+            "TMPDIR=\(scratch.path)", "XDG_RUNTIME_DIR=\(scratch.path)/run", "XDG_STATE_HOME=\(scratch.path)/state",
+        ]
         for key in ["PATH", "HOME", "LANG", "LD_LIBRARY_PATH"] { own[key].map { environment.append("\(key)=\($0)") } }
         let words = ["sh", "-c", "cd \"$0\" && exec \"$@\"", scratch.path, program] + arguments
         var list = words.map { strdup($0) } + [nil]

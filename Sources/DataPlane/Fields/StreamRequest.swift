@@ -29,7 +29,7 @@ extension Worker {
     }
 
     /// Path and query with what an absolute form left out before them.
-    private func writtenPath(_ parts: RequestParts) -> ByteView {
+    func writtenPath(_ parts: RequestParts) -> ByteView {
         guard parts.pathPrefix.utf8CodeUnitCount > 0 else { return parts.path }
         let start = output.writer.count
         output.writer.append(parts.pathPrefix)

@@ -82,7 +82,7 @@ extension Worker {
 
     /// Takes what the kernel has accepted already, then refuses.
     func stopAccepting() {
-        isDraining = true
+        beginDrain()  // streams that come from now on would keep their connections, and us, for ever
         for listener in listeners {
             while case .connection(let socket, let peer) = listener.socket.accept() {
                 admitConnection(socket, from: peer, at: listener)

@@ -167,7 +167,9 @@ extension Worker {
     func prepareResponse(
         _ parts: ResponseParts, _ fields: borrowing FieldTable, _ exchange: ExchangePointer, _ connection: Downstream
     ) -> Bool {
-        let hasUnknownLength = parts.framing == .chunked || parts.framing == .untilClose
+        // A pod of HTTP/2 may end such a stream after its head: that is no body, and no chunks may come of it.
+        let isBodyless = parts.isBodyless || exchange.pointee.method == .head
+        let hasUnknownLength = !isBodyless && (parts.framing == .chunked || parts.framing == .untilClose)
         exchange.pointee.responseIsChunked = hasUnknownLength && exchange.pointee.clientVersion != .http10
         if hasUnknownLength && !exchange.pointee.responseIsChunked { exchange.pointee.closesDownstream = true }
         if isDraining { exchange.pointee.closesDownstream = true }
@@ -262,7 +264,7 @@ extension Worker {
     func finishResponse(
         _ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream, leftover: Int
     ) {
-        let requestIsComplete = exchange.pointee.requestIsComplete
+        let requestIsComplete = exchange.pointee.hasWholeBody
         // The client's side may go on only if the whole request has been taken from it.
         let keepsAlive = requestIsComplete && !exchange.pointee.closesDownstream
         exchange.pointee.upstream = .none

@@ -58,9 +58,11 @@ extension Worker {
     /// answered as if it had not asked.
     func upgradeToSession(_ connection: Downstream, _ bytes: ByteView) -> Bool {
         let parts = RequestParts(requestHead, of: bytes)
+        output.clear()
         streamFields.beginRequest(
-            method: parts.methodBytes, scheme: ByteView("http"), authority: parts.authority, path: parts.path)
+            method: parts.methodBytes, scheme: ByteView("http"), authority: parts.authority, path: writtenPath(parts))
         streamFields.append(requestHead.fields, of: bytes)
+        if parts.acceptsTrailers { streamFields.append("te", ByteView("trailers")) }
         guard let session = HTTP2Session(.server, pool: sessionPool, now: now),
             let settings = requestHead.fields.firstIndex(of: .http2Settings),
             session.upgrade(
@@ -137,9 +139,9 @@ extension Worker {
                 pumpStreamRequest(exchange, connection)
             case .writable(let stream):
                 if let exchange = exchange(of: stream, session) { resumeResponse(exchange, connection) }
-            case .reset(let stream, _):
+            case .finished(let stream), .reset(let stream, _):
                 if let exchange = exchange(of: stream, session) { clientGone(exchange) }
-            case .trailers, .finished, .goAway, .settingsAcknowledged, .pong: break
+            case .trailers, .goAway, .settingsAcknowledged, .pong: break
             }
         }
     }
@@ -210,7 +212,7 @@ extension Worker {
         if connection.pointee.outbound.count > 0 {
             return connection.pointee.lastProgress.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds)
         }
-        guard session.streamCount == 0 else { return .distantFuture }
+        guard connection.pointee.streamExchanges == 0 else { return .distantFuture }
         return connection.pointee.lastProgress.adding(milliseconds: limits.keepAliveIdleMilliseconds)
     }
 

@@ -161,9 +161,8 @@ extension Worker {
     private func withExchange(
         of stream: HTTP2Stream, _ session: HTTP2Session, _ body: (ExchangePointer, Downstream) -> Void
     ) {
-        guard let exchange = exchange(of: stream, session), exchange.pointee.upstreamStream == stream,
-            let connection = downstreams[exchange.pointee.downstream]
-        else { return }
+        guard let exchange = exchange(of: stream, session), exchange.pointee.upstreamStream == stream else { return }
+        guard let connection = downstreams[exchange.pointee.downstream] else { return clientGone(exchange) }
         body(exchange, connection)
     }
 
@@ -264,7 +263,7 @@ extension Worker {
         exchange.pointee.upstream = .none
         let (consumed, isStream) = (exchange.pointee.consumed, exchange.pointee.isStream)
         let keepsAlive = requestIsComplete && !exchange.pointee.closesDownstream
-        if isStream, !requestIsComplete { connection.pointee.session?.dropRest(of: exchange.pointee.stream) }
+        if isStream, !exchange.pointee.hasWholeBody { connection.pointee.session?.dropRest(of: exchange.pointee.stream) }
         end(exchange)
         if !isStream { afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive) }
     }
@@ -287,20 +286,23 @@ extension Worker {
     private func streamBroke(
         _ exchange: ExchangePointer, _ connection: Downstream, _ upstream: Upstream, _ code: HTTP2ErrorCode
     ) {
+        // All of the response is here, and only waits for the client.
+        guard !exchange.pointee.responseHasEnded else { return }
         let isUntouched = code == .refusedStream
         let isStale = code == .cancel && upstream.pointee.requestsServed > 1
+        let isNotHTTP2 = upstream.pointee.session?.failure == .protocolError
         exchange.pointee.upstream = .none
         exchange.pointee.upstreamStream = .none
-        guard isUntouched || isStale, exchange.pointee.mayRetry(nothingAccepted: isUntouched),
+        guard !isNotHTTP2, isUntouched || isStale, exchange.pointee.mayRetry(nothingAccepted: isUntouched),
             let endpoint = exchange.pointee.endpoint
-        else {
-            let isNotHTTP2 = upstream.pointee.session?.failure == .protocolError
-            return fail(exchange, isNotHTTP2 ? .badResponse : .upstreamReset)
-        }
+        else { return fail(exchange, isNotHTTP2 ? .badResponse : .upstreamReset) }
         exchange.pointee.hasRetried = true
         exchange.pointee.rewind(limits: limits.http)
-        // A peer that refuses streams is given no more of them here.
-        if isUntouched { stopSharing(upstream) }
+        // A peer that refuses streams is given no more of them here, and the connection goes with its last one.
+        if isUntouched {
+            stopSharing(upstream)
+            retireShared(upstream.pointee.token)
+        }
         dispatchStream(exchange, connection, to: endpoint)
     }
 }

@@ -16,26 +16,30 @@ extension Worker {
     func dispatchStream(_ exchange: ExchangePointer, _ connection: Downstream, to endpoint: Endpoint) {
         for token in pool.shared(endpoint: endpoint.id) {
             guard let upstream = upstreams[token], upstream.pointee.endpoint === endpoint else { continue }
-            if upstream.pointee.phase == .shared, let session = upstream.pointee.session {
-                if session.roomForStreams > 0 { return openStream(exchange, connection, upstream, session) }
-            } else if upstream.pointee.waiting.count < limits.http2.concurrentStreams {
-                exchange.pointee.stage = .connecting
-                return wait(for: upstream, exchange)
+            if let session = upstream.pointee.session {
+                if mayOpen(session) { return openStream(exchange, connection, upstream, session) }
+                guard session.acceptsRequests, !session.peerSettingsAreKnown else { continue }
             }
+            guard upstream.pointee.waiting.count < limits.http2.concurrentStreams else { continue }
+            exchange.pointee.stage = .connecting
+            return wait(for: upstream, exchange)
         }
         connect(exchange, connection, to: endpoint, isShared: true)
     }
 
-    /// The exchange gets a stream when the connection has been made.
+    /// Whether a stream can be opened now. Before the pod's SETTINGS are here only the first: how many it takes is not
+    /// known, and what it refused could be tried once more only.
+    private func mayOpen(_ session: HTTP2Session) -> Bool {
+        session.roomForStreams > 0 && (session.peerSettingsAreKnown || session.requestCount == 0)
+    }
+
+    /// The exchange gets a stream when the connection has been made and the pod has said how many it takes.
     func wait(for upstream: Upstream, _ exchange: ExchangePointer) {
-        if upstream.pointee.waiting.isEmpty {
-            pool.share(upstream.pointee.token, endpoint: upstream.pointee.endpoint.id)
-        }
         upstream.pointee.waiting.append(exchange.pointee.token)
         exchange.pointee.upstream = upstream.pointee.token
     }
 
-    /// The connection has been made: those who waited for it get their streams.
+    /// The connection has been made: the first who waited for it gets a stream.
     func openSharing(_ upstream: Upstream) {
         guard let session = HTTP2Session(.client, pool: sessionPool, now: now) else {
             return sharedAttemptFailed(upstream, ENOMEM)
@@ -44,14 +48,27 @@ extension Worker {
         upstream.pointee.session = session
         upstream.pointee.idleSince = now
         armSweep()
+        openWaiting(upstream, session)
+        touch(upstream)
+        if upstream.pointee.isReadable { queueTurn(upstream) }
+    }
+
+    /// Opens streams for those who wait, as many as the pod takes; the others go on waiting for its word, or are sent
+    /// elsewhere after it.
+    func openWaiting(_ upstream: Upstream, _ session: HTTP2Session) {
         let waiting = upstream.pointee.waiting
         upstream.pointee.waiting = []
         for token in waiting {
             guard let (exchange, connection) = waiter(token, of: upstream) else { continue }
-            openStream(exchange, connection, upstream, session)
+            if mayOpen(session) {
+                openStream(exchange, connection, upstream, session)
+            } else if session.acceptsRequests, !session.peerSettingsAreKnown {
+                upstream.pointee.waiting.append(token)
+            } else {
+                exchange.pointee.upstream = .none
+                dispatchStream(exchange, connection, to: upstream.pointee.endpoint)
+            }
         }
-        touch(upstream)
-        if upstream.pointee.isReadable { queueTurn(upstream) }
     }
 
     /// No connection came of it: whoever waited is tried elsewhere, or fails.
@@ -69,7 +86,7 @@ extension Worker {
     private func dismiss(_ upstream: Upstream, _ next: (ExchangePointer, Downstream) -> Void) {
         let waiting = upstream.pointee.waiting
         upstream.pointee.waiting = []
-        close(upstream)
+        if upstream.pointee.phase != .closed { close(upstream) }
         for token in waiting {
             guard let (exchange, connection) = waiter(token, of: upstream) else { continue }
             exchange.pointee.upstream = .none
@@ -116,6 +133,8 @@ extension Worker {
             guard taken > 0 else { return assertionFailure("all events were taken") }
             rest = rest.dropping(first: taken)
         }
+        // SETTINGS may have come, or a GOAWAY.
+        if !upstream.pointee.waiting.isEmpty { openWaiting(upstream, session) }
     }
 
     /// Lets the session transmit at the end of the wake-up.

@@ -64,7 +64,12 @@ extension Worker {
                 at: token)
         }
         upstream.pointee.security = exchange.pointee.target.upstreamSecurity
-        if isShared { wait(for: upstream, exchange) } else { attach(upstream, exchange) }
+        if isShared {
+            pool.share(token, endpoint: endpoint.id)
+            wait(for: upstream, exchange)
+        } else {
+            attach(upstream, exchange)
+        }
         guard poller.register(upstream.pointee.socket.fd, token: TaggedToken(.upstream, token).packed) == 0 else {
             fail(exchange, .overloaded)
             return close(upstream)
@@ -261,5 +266,7 @@ extension Worker {
         buffers.release(&upstream.pointee.inbound)
         buffers.release(&upstream.pointee.outbound)
         closedUpstreams.append(upstream.pointee.token)
+        // A connection that ends before the pod has said how many streams it takes.
+        if !upstream.pointee.waiting.isEmpty { sharedAttemptFailed(upstream, ECONNRESET) }
     }
 }

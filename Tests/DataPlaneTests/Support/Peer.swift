@@ -295,9 +295,16 @@ final class Pod {
         return try (0..<4).map { _ in try Peer(connectingTo: port) }
     }
 
+    /// Closes all connections, those that nobody accepted too, and listens no more.
+    func close() {
+        for connection in connections { connection.close() }
+        while isOpen, isConnectionWaiting() { Glibc.close(Glibc.accept(fd, nil, nil)) }
+        stop()
+    }
+
     /// Stops listening: connections are refused from now on.
     func stop() {
-        if isOpen { close(fd) }
+        if isOpen { Glibc.close(fd) }
         isOpen = false
     }
 

@@ -28,6 +28,7 @@ struct ProxySetup {
     var tickets: TicketKeyRing?
     /// TLS to the pods.
     var upstreamSecurity: UpstreamSecurity?
+    var upstreamProtocol = UpstreamProtocol.http1
 }
 
 /// Real workers on a real port, pods and clients played by the test.
@@ -54,7 +55,8 @@ final class ProxyHarness {
         gate = RevisionGate(concurrency: setup.concurrency, queueLimit: setup.queueLimit, budget: WaitBudget())
         target = RevisionTarget(
             id: 1, name: "hello-00001", namespace: "default", gate: gate, timeouts: setup.timeouts,
-            upstreamSecurity: setup.upstreamSecurity, workerCount: setup.workers, now: MonotonicClock.now())
+            upstreamProtocol: setup.upstreamProtocol, upstreamSecurity: setup.upstreamSecurity,
+            workerCount: setup.workers, now: MonotonicClock.now())
         logFile = Self.temporaryFile()
         log = try LogSink(descriptor: logFile)
         asked = try Mailbox()
@@ -81,6 +83,23 @@ final class ProxyHarness {
 
     /// The only pod's next connection.
     func accept() throws -> Peer { try pods[0].accept() }
+
+    /// A new client connection of HTTP/2 by prior knowledge.
+    func client2(settings: [(UInt16, UInt32)] = [], receiveBuffer: Int32? = nil) throws -> HTTP2Peer {
+        try HTTP2Peer(client: client(receiveBuffer: receiveBuffer), settings: settings)
+    }
+
+    /// A pod's next connection, which is of HTTP/2.
+    func accept2(pod: Int = 0, settings: [(UInt16, UInt32)] = []) throws -> HTTP2Peer {
+        try HTTP2Peer(pod: pods[pod].accept(), settings: settings)
+    }
+
+    /// The pseudo-fields of a plain request, then `fields`.
+    static func fields(
+        _ method: String = "GET", _ path: String = "/", _ fields: [(String, String)] = []
+    ) -> [(String, String)] {
+        [(":method", method), (":scheme", "http"), (":authority", host), (":path", path)] + fields
+    }
 
     /// The request line and Host of a plain request.
     static func get(_ path: String = "/", _ fields: String = "") -> String {
@@ -157,9 +176,12 @@ final class ProxyHarness {
         for client in clients { client.close() }
         defer { end() }
         try until("at rest") {
-            $0.downstreams == 0 && $0.upstreams == 0 && $0.exchanges == 0 && $0.lentBytes == 0 && $0.timers == 0
-                && $0.handshakes == 0 && group.connectionCount == 0
+            $0.downstreams == 0 && $0.upstreams == 0 && $0.exchanges == 0 && $0.lentBytes == 0 && $0.handshakes == 0
+                && group.connectionCount == 0
         }
+        // Connections of HTTP/2 that are kept may have timers that will find nothing to do.
+        for pod in pods { pod.close() }
+        try until("alone") { $0.pooledUpstreams == 0 && $0.timers == 0 }
         #expect(gate.inFlight == 0 && gate.waiting == 0)
         events += group.events.takeAll()
     }

@@ -1,0 +1,97 @@
+"""The proxies of the side-by-side benchmark: how each is started, and what it can do."""
+import dataclasses
+import os
+import pathlib
+import pwd
+import re
+import shutil
+
+import machine
+
+HOST = "bench.default.localhost"
+UPSTREAM_PORT, PROXY_PORT, TLS_PORT, H2C_PORT, H2C_UPSTREAM_PORT = 19000, 19001, 19002, 19003, 19004
+
+
+@dataclasses.dataclass
+class Setting:
+    """What a command may depend on."""
+    folder: pathlib.Path    # the candidate's own, empty
+    tools: pathlib.Path     # what machine.build_tools built
+    martlet: pathlib.Path   # the program
+    upstream: str           # of the scenario: "application" (HTTP/1.1) or "h2c"
+    entry: str              # of the scenario: "plain", "tls" or "h2c"
+
+
+@dataclasses.dataclass
+class Candidate:
+    command: object                             # function from Setting to a list
+    entries: dict                               # {entry: port}; it takes part in the scenarios whose entry it has
+    upstreams: tuple = ("application", "h2c")   # the protocols it speaks to applications
+    shares_upstream: bool = True                # one upstream connection carries many streams
+    has_master: bool = False                    # its one worker is a child of the process that is started
+    keeps_connections_apart: bool = False       # a client connection is an upstream connection: nothing idle to hold
+
+
+def relay(setting):
+    upstream = H2C_UPSTREAM_PORT if setting.upstream == "h2c" else UPSTREAM_PORT
+    return [setting.tools / "relay", PROXY_PORT, upstream]
+
+
+def nginx(setting):
+    return [binary("nginx"), "-p", setting.folder, "-c", filled("nginx.conf", setting)]
+
+
+def haproxy(setting):
+    return [binary("haproxy"), "-db", "-q", "-f", filled("haproxy.cfg", setting)]
+
+
+def h2o(setting):
+    return [binary("h2o"), "-c", filled("h2o.conf", setting)]
+
+
+def nghttpx(setting):
+    return [binary("nghttpx"), f"--conf={filled('nghttpx.conf', setting)}"]
+
+
+def martlet(setting):
+    """The application is martlet's own pod, moved to the CPU that the others' application runs on."""
+    program = "h2c" if setting.upstream == "h2c" else "application"
+    command = ["taskset", "--cpu-list", str(machine.LOAD_CPU), setting.tools / program]
+    text = machine.service("bench", command, {"min-scale": 1, "max-scale": 1}, {"TIMES": "off"},
+                           is_h2c=setting.upstream == "h2c")
+    (setting.folder / "service.yaml").write_text(text)
+    arguments = [setting.martlet, "run", setting.folder / "service.yaml", "--workers", 1,
+                 "--http", f"127.0.0.1:{PROXY_PORT}", "--access-log", "off"]
+    if setting.entry == "tls":
+        arguments += ["--https", f"127.0.0.1:{TLS_PORT}", "--certs", machine.RUN / "certificates"]
+    return arguments
+
+
+SAME = {"plain": PROXY_PORT, "tls": TLS_PORT, "h2c": PROXY_PORT}  # cleartext HTTP/2 is told apart by its first bytes
+
+CANDIDATES = {
+    "relay": Candidate(relay, {"plain": PROXY_PORT, "h2c": PROXY_PORT}, keeps_connections_apart=True),
+    "nginx": Candidate(nginx, {**SAME, "h2c": H2C_PORT}, shares_upstream=False, has_master=True),
+    "haproxy": Candidate(haproxy, SAME),
+    "h2o": Candidate(h2o, SAME, upstreams=("application",), shares_upstream=False),
+    "nghttpx": Candidate(nghttpx, SAME, has_master=True),
+    "martlet": Candidate(martlet, SAME),
+}
+
+
+def binary(name):
+    found = shutil.which(name) or f"/usr/sbin/{name}"
+    if not os.path.exists(found):
+        raise RuntimeError(f"{name} is not installed: run scripts/setup bench")
+    return found
+
+
+def filled(template, setting):
+    certificates = machine.RUN / "certificates"
+    values = {"FOLDER": setting.folder, "PORT": PROXY_PORT, "TLS": TLS_PORT, "H2C": H2C_PORT,
+              "UPSTREAM": UPSTREAM_PORT, "H2C_UPSTREAM": H2C_UPSTREAM_PORT, "USER": pwd.getpwuid(os.getuid()).pw_name,
+              "CERTIFICATE": certificates / "tls.crt", "KEY": certificates / "tls.key",
+              "BOTH": machine.RUN / "bench.pem"}
+    text = (machine.BENCHMARKS / "peers" / template).read_text()
+    (setting.folder / template).write_text(re.sub(r"@([A-Z0-9_]+)@", lambda match: str(values[match[1]]), text))
+    return setting.folder / template
