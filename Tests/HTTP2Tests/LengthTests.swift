@@ -1,4 +1,5 @@
 import HTTP
+import HTTP2Wire
 import Primitives
 import Testing
 
