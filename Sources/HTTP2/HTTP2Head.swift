@@ -95,6 +95,12 @@ public struct HTTP2Head: ~Copyable {
     /// All bytes of the head; what the ranges and the table refer to.
     public var bytes: ByteView { ByteView(base: memory, count: used) }
 
+    /// What the pool has counted of `footprint`.
+    var weight = 0
+
+    /// Bytes of memory it holds for names and values.
+    var textBytes: Int { capacity + cookieCapacity }
+
     /// Bytes of memory it holds.
     public var footprint: Int { capacity + cookieCapacity + fields.capacity * MemoryLayout<FieldLine>.stride }
 
@@ -200,6 +206,13 @@ public struct HTTP2Head: ~Copyable {
         let joined = ByteView(base: cookie, count: cookieBytes)
         let isListed = storeLine(ByteView("cookie"), joined, .cookie, isHopByHop: false)
         assert(isListed, "a place is kept for it")
+        // A large one would be held twice as long as the request waits.
+        if cookieCapacity > 1024 { dropCrumbs() }
+    }
+
+    private mutating func dropCrumbs() {
+        cookie?.deallocate()
+        (cookie, cookieCapacity, cookieBytes) = (nil, 0, 0)
     }
 
     /// Gives memory back that an unusually large head has taken.
@@ -209,9 +222,7 @@ public struct HTTP2Head: ~Copyable {
             memory = .allocate(capacity: bytes)
             (capacity, used) = (bytes, 0)
         }
-        guard cookieCapacity > bytes else { return }
-        cookie?.deallocate()
-        (cookie, cookieCapacity, cookieBytes) = (nil, 0, 0)
+        if cookieCapacity > bytes { dropCrumbs() }
     }
 
     @inline(__always)

@@ -18,6 +18,10 @@ public final class HTTP2Pool {
     private let fieldCount: Int
     /// Heads lent out now.
     public private(set) var lentHeads = 0
+    /// Bytes of the heads lent out now, beyond those that each has from the start.
+    private var extraHeadBytes = 0
+    /// The heads lent out now, a large one counted as so many of usual size as its memory would make.
+    public var weighedHeads: Int { lentHeads + extraHeadBytes / Self.headBytes }
     /// The limits of the sessions that use the pool.
     public var limits: HTTP2Limits { limitsPlace.pointee }
     /// The limits at an address that stays: a session asks for one of them at each frame, and would else copy all.
@@ -69,7 +73,7 @@ public final class HTTP2Pool {
 
     /// Lends a head; nil at the limit.
     func takeHead() -> UnsafeMutablePointer<HTTP2Head>? {
-        guard lentHeads < headLimit else { return nil }
+        guard weighedHeads < headLimit else { return nil }
         lentHeads += 1
         if let head = heads.popLast() { return head }
         let head = UnsafeMutablePointer<HTTP2Head>.allocate(capacity: 1)
@@ -77,10 +81,19 @@ public final class HTTP2Pool {
         return head
     }
 
+    /// Counts what a head has grown by.
+    func weigh(_ head: UnsafeMutablePointer<HTTP2Head>) {
+        let extra = max(0, head.pointee.textBytes - Self.headBytes)
+        extraHeadBytes += extra - head.pointee.weight
+        head.pointee.weight = extra
+    }
+
     /// Takes a head back. Also for drivers that took it from its stream with `HTTP2Session.takeHead`.
     public func giveHead(_ head: UnsafeMutablePointer<HTTP2Head>) {
         lentHeads -= 1
-        assert(lentHeads >= 0)
+        extraHeadBytes -= head.pointee.weight
+        head.pointee.weight = 0
+        assert(lentHeads >= 0 && extraHeadBytes >= 0)
         guard heads.count < Self.keptHeads else {
             head.deinitialize(count: 1)
             head.deallocate()

@@ -90,6 +90,7 @@ extension HTTP2Session {
         block = nil
         let endsStream = frame.pointee.hd.flags & FrameFlag.endStream != 0
         head.pointee.finish(endsStream: endsStream, allowsWebSocket: limits.allowsWebSocket)
+        pool.weigh(head)
         switch head.pointee.verdict {
         case .fine:
             if !head.pointee.isInterim, head.pointee.kind != .trailers {

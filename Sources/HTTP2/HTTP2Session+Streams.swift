@@ -65,6 +65,7 @@ extension HTTP2Session {
         }
         if let trailers = record.pointee.outboundTrailers { pool.giveHead(trailers) }
         (record.pointee.head, record.pointee.trailers, record.pointee.outboundTrailers) = (nil, nil, nil)
+        if record.pointee.outbound.count > 0 { leftOutbound(record.pointee.outbound.count) }
         pool.buffers.release(&record.pointee.outbound)
     }
 

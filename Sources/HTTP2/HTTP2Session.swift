@@ -79,6 +79,10 @@ public final class HTTP2Session {
     public internal(set) var requestCount = 0
 
     // Sending.
+    /// Bytes of bodies that wait in all streams.
+    var outboundBytes = 0
+    /// Whether `connectionOutboundBytes` was reached, and less than half of it has left since.
+    var isCrowded = false
     var pending = ByteView.empty
     var sink: UnsafeMutablePointer<ByteWriter>?
 

@@ -169,6 +169,17 @@ struct HeadCase: CustomStringConvertible, Sendable {
         #expect(side.fields[5]?.filter { $0.hasPrefix("host") } == ["host: a.example"])
     }
 
+    @Test func largeHeadsWeighAsManySmallOnes() {
+        let side = Side.openServer()
+        side.receive(Make.headers(1, Self.with(("x-long", String(repeating: "a", count: 12_000))), end: false))
+        #expect(side.pool.lentHeads == 1 && side.pool.weighedHeads > 3, "\(side.pool.weighedHeads)")
+        side.receive(Make.headers(3, Make.post, end: false))
+        let two = side.pool.weighedHeads
+        if let stream = side.streams[1] { side.session.reset(stream, .cancel) }
+        _ = side.transmit()
+        #expect(side.pool.weighedHeads == 1 && two > 4, "\(side.pool.weighedHeads) \(two)")
+    }
+
     @Test func cookieCrumbsAreJoined() {
         let side = Side.openServer()
         side.receive(
