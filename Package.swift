@@ -66,6 +66,7 @@ let package = Package(
             ]),
         module(
             "LocalPlatform", imports: ["EventLoop", "HTTP", "HTTP2", "Primitives", logging], pages: ["Lifecycle.md"]),
+        module("QueueProxy", imports: ["EventLoop", "TLS", "Primitives"]),
         // Level 6: compositions
         module(
             "Roles",
@@ -77,6 +78,7 @@ let package = Package(
         .executableTarget(
             name: "martlet", dependencies: ["Roles", "Knative", "EventLoop", "Telemetry", argumentParser, logging],
             swiftSettings: settings),
+        .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy"], swiftSettings: settings),
         // Tests only
         module("Simulation", imports: ["Admission", "Balancing", "Primitives"]),
         .target(name: "HTTP2Wire", dependencies: ["CNGHTTP2"], path: "Tests/HTTP2Wire"),
@@ -100,6 +102,7 @@ let package = Package(
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(of: "LocalPlatform", imports: ["EventLoop", "HTTP2", "Primitives"]),
+        tests(of: "QueueProxy", imports: ["martlet-queue", "EventLoop", "TLS", "Primitives"]),
         tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
         .testTarget(
