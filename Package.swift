@@ -101,7 +101,8 @@ let package = Package(
         tests(of: "LocalPlatform", imports: ["EventLoop", "HTTP2", "Primitives"]),
         tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
-        .testTarget(name: "IntegrationTests", dependencies: ["martlet", "TLS"], exclude: ["rotation_load.py"]),
+        .testTarget(
+            name: "IntegrationTests", dependencies: ["martlet", "TLS"], exclude: ["Clients", "rotation_load.py"]),
         .testTarget(name: "TidyTests"),
     ]
 )

@@ -80,7 +80,7 @@ def child_ids(pid):
 
 
 def wait_for_end_of_group(group, seconds=10):
-    """A killed worker holds its ports until its memory is given back, and it is nobody's child that we could wait for."""
+    """A killed worker holds its ports until its memory is given back; it is nobody's child that we could wait for."""
     def is_alive(pid):
         with contextlib.suppress(OSError):
             state, _, own = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:3]

@@ -15,8 +15,8 @@ import machine
 from candidates import HOST, PROXY_PORT
 
 CONNECTIONS, STREAMS = 64, 100
-# Of HTTP/2 as many as martlet takes by itself: 100,000 streams, with clients and with pods together.
-IDLE_CONNECTIONS, IDLE_HTTP2_CONNECTIONS = 10_000, 400
+# Of HTTP/2 each with a hundred streams.
+IDLE_CONNECTIONS, IDLE_HTTP2_CONNECTIONS = 10_000, 1_000
 # Less where descriptors are few: martlet reserves two for each connection, and some.
 IDLE_SHARE_OF_DESCRIPTORS = 0.45
 # Of a proxy with an upstream connection for each stream: as many streams as descriptors and local ports allow anywhere.

@@ -53,6 +53,8 @@ struct Exchange: ~Copyable {
     var requestBody = Buffer.none
     /// HTTP/2: the client has ended its side; what waits in `requestBody` is the rest.
     var requestHasEnded: Bool
+    /// HTTP/2: until when the client must send more of a body that we wait for; gRPC's streams may be silent.
+    var requestDeadline = Instant.distantFuture
     /// The whole request has been read and handed on.
     var requestIsComplete: Bool
     /// Whether everything forwarded so far is still there, so that it could be sent again.
@@ -91,7 +93,7 @@ struct Exchange: ~Copyable {
 
     var timer = TimerHandle.none
 
-    /// When the next of the revision's three limits passes (Knative: spec/dataplane 1.7).
+    /// When the next of the revision's three limits passes (Knative: spec/dataplane 1.7), or that of the body.
     ///
     /// All three start with the exchange, so waiting for capacity counts. Idle runs from the last part of the
     /// response. A 1xx head counts as a part; a tunnel begins with its first byte.
@@ -103,7 +105,7 @@ struct Exchange: ~Copyable {
             nearest = min(nearest, arrivedAt.adding(nanoseconds: limits.responseStart))
         }
         if limits.idle != 0 { nearest = min(nearest, lastResponseProgress.adding(nanoseconds: limits.idle)) }
-        return nearest
+        return min(nearest, requestDeadline)
     }
 
     /// Whether the request may be sent again on a fresh connection after a reused one broke without an answer.
@@ -138,6 +140,12 @@ struct Exchange: ~Copyable {
         arrivedAt = now
         grantedAt = now
         lastResponseProgress = now
+    }
+
+    /// Whether nothing of the body is missing. In HTTP/2 a body with a length is whole before its stream has ended.
+    var hasWholeBody: Bool {
+        if case .length(let length) = framing, bytesReceived >= length { return true }
+        return requestIsComplete
     }
 
     /// Whether the client speaks HTTP/2.

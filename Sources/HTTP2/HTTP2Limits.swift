@@ -17,7 +17,8 @@ public struct HTTP2Limits: Equatable, Sendable {
     /// Default 65535. Range 1024...16777216.
     public var streamWindowBytes = 65_535
 
-    /// The same for all streams of a connection together. Default 1048576. Range 65535...1073741824.
+    /// The same for all streams of a connection together. Default 1048576. Range 65535...1073741824. A client allows at
+    /// least a window for each of `concurrentStreams`.
     public var connectionWindowBytes = 1 << 20
 
     /// Bytes of body that wait in a stream for the peer's window. A writer gets no more in. Default 65536.

@@ -250,8 +250,14 @@ extension HTTP2Session {
                 handle, flags, bytes.bindMemory(to: nghttp2_settings_entry.self).baseAddress, count)
         }
         guard result == 0 else { return false }
-        return nghttp2_session_set_local_window_size(handle, flags, 0, Int32(clamping: limits.connectionWindowBytes))
-            == 0
+        return nghttp2_session_set_local_window_size(handle, flags, 0, Int32(clamping: connectionWindow)) == 0
+    }
+
+    /// A client shares the connection among requests that know nothing of each other: however many of their receivers
+    /// stall, the others must go on.
+    private var connectionWindow: Int {
+        guard role == .client else { return limits.connectionWindowBytes }
+        return max(limits.connectionWindowBytes, limits.concurrentStreams * limits.streamWindowBytes)
     }
 
     private func entry(_ id: nghttp2_settings_id, _ value: Int) -> nghttp2_settings_entry {

@@ -52,6 +52,8 @@ struct DownstreamConnection: ~Copyable {
     var exchange = SlabToken.none
     /// HTTP/2's part of the connection, in phase `session`.
     var session: HTTP2Session?
+    /// How many of its streams have an exchange.
+    var streamExchanges = 0
     /// Whether the worker will ask the session for bytes to transmit at the end of the wake-up.
     var isTouched = false
     var requestsBegun = 0

@@ -48,6 +48,7 @@ extension Worker {
                 token: token, downstream: connection.pointee.token, stream: stream, target: target, request: parts,
                 limits: limits.http, now: now),
             at: token)
+        if exchange.pointee.isStream, !parts.isGRPC, !parts.wantsUpgrade { expectBody(exchange) }
         count(arrivalAt: target)
         armDeadline(exchange)
         return exchange
@@ -176,9 +177,8 @@ extension Worker {
     /// Answers with an error of ours, or, if the response has begun, cuts it so that the client cannot take it for
     /// whole.
     func fail(_ exchange: ExchangePointer, _ refusal: Refusal) {
-        guard exchange.pointee.stage != .ended, let connection = downstreams[exchange.pointee.downstream] else {
-            return
-        }
+        guard exchange.pointee.stage != .ended else { return }
+        guard let connection = downstreams[exchange.pointee.downstream] else { return clientGone(exchange) }
         exchange.pointee.flags.insert(ResponseFlags(refusal.flag))
         abortUpstream(exchange)
         if exchange.pointee.isStream {
@@ -231,6 +231,11 @@ extension Worker {
         guard let exchange = exchanges[token], exchange.pointee.stage != .ended else { return }
         exchange.pointee.timer = .none
         guard exchange.pointee.deadline <= now else { return armDeadline(exchange) }
+        if exchange.pointee.requestDeadline <= now {
+            guard !isSilent(exchange) else { return fail(exchange, .bodyTimeout) }
+            expectBody(exchange)
+            guard exchange.pointee.deadline <= now else { return armDeadline(exchange) }
+        }
         guard exchange.pointee.responseHasStarted else {
             return fail(exchange, exchange.pointee.stage == .waiting ? .queueTimeout : .responseTimeout)
         }

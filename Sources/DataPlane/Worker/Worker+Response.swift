@@ -262,7 +262,7 @@ extension Worker {
     func finishResponse(
         _ upstream: Upstream, _ exchange: ExchangePointer, _ connection: Downstream, leftover: Int
     ) {
-        let requestIsComplete = exchange.pointee.requestIsComplete
+        let requestIsComplete = exchange.pointee.hasWholeBody
         // The client's side may go on only if the whole request has been taken from it.
         let keepsAlive = requestIsComplete && !exchange.pointee.closesDownstream
         exchange.pointee.upstream = .none

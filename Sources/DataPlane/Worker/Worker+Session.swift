@@ -137,9 +137,9 @@ extension Worker {
                 pumpStreamRequest(exchange, connection)
             case .writable(let stream):
                 if let exchange = exchange(of: stream, session) { resumeResponse(exchange, connection) }
-            case .reset(let stream, _):
+            case .finished(let stream), .reset(let stream, _):
                 if let exchange = exchange(of: stream, session) { clientGone(exchange) }
-            case .trailers, .finished, .goAway, .settingsAcknowledged, .pong: break
+            case .trailers, .goAway, .settingsAcknowledged, .pong: break
             }
         }
     }
@@ -210,7 +210,7 @@ extension Worker {
         if connection.pointee.outbound.count > 0 {
             return connection.pointee.lastProgress.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds)
         }
-        guard session.streamCount == 0 else { return .distantFuture }
+        guard connection.pointee.streamExchanges == 0 else { return .distantFuture }
         return connection.pointee.lastProgress.adding(milliseconds: limits.keepAliveIdleMilliseconds)
     }
 

@@ -161,9 +161,8 @@ extension Worker {
     private func withExchange(
         of stream: HTTP2Stream, _ session: HTTP2Session, _ body: (ExchangePointer, Downstream) -> Void
     ) {
-        guard let exchange = exchange(of: stream, session), exchange.pointee.upstreamStream == stream,
-            let connection = downstreams[exchange.pointee.downstream]
-        else { return }
+        guard let exchange = exchange(of: stream, session), exchange.pointee.upstreamStream == stream else { return }
+        guard let connection = downstreams[exchange.pointee.downstream] else { return clientGone(exchange) }
         body(exchange, connection)
     }
 
@@ -264,7 +263,7 @@ extension Worker {
         exchange.pointee.upstream = .none
         let (consumed, isStream) = (exchange.pointee.consumed, exchange.pointee.isStream)
         let keepsAlive = requestIsComplete && !exchange.pointee.closesDownstream
-        if isStream, !requestIsComplete { connection.pointee.session?.dropRest(of: exchange.pointee.stream) }
+        if isStream, !exchange.pointee.hasWholeBody { connection.pointee.session?.dropRest(of: exchange.pointee.stream) }
         end(exchange)
         if !isStream { afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive) }
     }

@@ -18,6 +18,7 @@ extension Worker {
             return refuse(connection, session, stream, parts, .overloaded)
         }
         session.setContext(exchange.pointee.token.packed, of: stream)
+        connection.pointee.streamExchanges += 1
         if options.accessLog != .off { note(exchange, parts, head.pointee.fields) }
         admit(exchange, connection, to: target)
     }
@@ -49,6 +50,7 @@ extension Worker {
         _ bytes: ByteView, _ exchange: ExchangePointer, _ connection: Downstream, _ session: HTTP2Session
     ) {
         connection.pointee.lastProgress = now
+        if exchange.pointee.requestDeadline != .distantFuture { expectBody(exchange) }
         var rest = bytes
         if !exchange.pointee.isReplayable, exchange.pointee.requestBody.count == 0 {
             let sent = forwardRequest(rest, exchange)
@@ -62,6 +64,20 @@ extension Worker {
             exchange.pointee.requestBody.append(rest)
         else { return fail(exchange, .overloaded) }
         pumpStreamRequest(exchange, connection)
+    }
+
+    /// The next part of the body may take so long.
+    func expectBody(_ exchange: ExchangePointer) {
+        let isExpected = !exchange.pointee.requestHasEnded && !exchange.pointee.responseHasStarted
+        exchange.pointee.requestDeadline =
+            isExpected ? now.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds) : .distantFuture
+    }
+
+    /// Whether a body is missing that only its client holds back: what came of it has all gone to the pod.
+    func isSilent(_ exchange: ExchangePointer) -> Bool {
+        exchange.pointee.stage == .active && !exchange.pointee.requestHasEnded
+            && !exchange.pointee.responseHasStarted
+            && exchange.pointee.consumed == exchange.pointee.requestBody.count
     }
 
     /// Sends on what is kept of the body, as much as the pod takes, and its end.
@@ -147,7 +163,7 @@ extension Worker {
         if isGRPC {
             streamFields.beginResponse(status: 200)
             streamFields.append("content-type", ByteView("application/grpc"))
-            appendStatus(refusal)
+            appendStatus(refusal.grpcStatus, refusal)
         } else {
             hasBody = !isHead
             streamFields.beginResponse(status: refusal.status)
@@ -166,8 +182,8 @@ extension Worker {
 
     /// The fields by which gRPC tells an error (gRPC over HTTP/2, "Responses"). The text has no byte that would have
     /// to be escaped but its line end, which is left out.
-    private func appendStatus(_ refusal: Refusal) {
-        streamFields.append("grpc-status", decimal: UInt64(refusal.grpcStatus))
+    private func appendStatus(_ status: Int, _ refusal: Refusal) {
+        streamFields.append("grpc-status", decimal: UInt64(status))
         let text = ByteView(refusal.text)
         let hasLineEnd = text.count > 0 && text.base[text.count - 1] == UInt8(ascii: "\n")
         streamFields.append("grpc-message", hasLineEnd ? text[0..<text.count - 1] : text)
@@ -183,7 +199,8 @@ extension Worker {
             reply(session, stream, refusal, isHead: exchange.pointee.method == .head, isGRPC: exchange.pointee.isGRPC)
         } else if exchange.pointee.isGRPC {
             streamFields.removeAll()
-            appendStatus(refusal)
+            // 4 DEADLINE_EXCEEDED (spec/dataplane 1.7, advice).
+            appendStatus(refusal == .responseTimeout ? 4 : refusal.grpcStatus, refusal)
             if !session.sendTrailers(streamFields, on: stream, now: now) { session.reset(stream, .internalError) }
             session.dropRest(of: stream)
         } else {
@@ -216,6 +233,8 @@ extension Worker {
         }
         // The answer may wait long for the client's window, and must not hold the head.
         if exchange.pointee.isStream, let connection = downstreams[exchange.pointee.downstream] {
+            connection.pointee.streamExchanges -= 1
+            connection.pointee.lastProgress = now
             connection.pointee.session?.releaseHead(of: exchange.pointee.stream)
         }
     }

@@ -12,7 +12,9 @@ extension Worker {
     ) -> Bool {
         output.clear()
         fillResponse(parts, fields)
-        return submitHead(hasBody: parts.framing != .none && parts.framing != .length(0), exchange, connection)
+        // The stream of a pod that has not ended yet is waited for, whatever length it told: ours ends with it.
+        let isEmpty = exchange.pointee.upstreamStream == .none && parts.framing == .length(0)
+        return submitHead(hasBody: parts.framing != .none && !isEmpty, exchange, connection)
     }
 
     private func submitHead(hasBody: Bool, _ exchange: ExchangePointer, _ connection: Downstream) -> Bool {
