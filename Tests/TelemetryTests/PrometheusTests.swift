@@ -157,6 +157,15 @@ import Testing
         #expect(lines.contains { $0.contains("http_request_method=\"_OTHER\"") && $0.hasSuffix("le=\"+Inf\"} 1") })
     }
 
+    /// Without an answer there is no status: a server's series goes without, and a client's names the error.
+    @Test func noAnswer() {
+        let metrics = RequestMetrics()
+        metrics.recordUpstream(labels(0), nanoseconds: 1, requestBytes: 0)
+        let counts = page([metrics]).filter { $0.hasPrefix("http_client_request_duration_seconds_count") }
+        #expect(counts.count == 1 && counts[0].contains("{error_type=\"_OTHER\",http_request_method="))
+        #expect(!counts[0].contains("http_response_status_code"))
+    }
+
     @Test func routeTags() {
         let rows: [(StaticString, StaticString, String)] = [
             ("", "", "kn:disabled"), ("", "true", "kn:default"), ("", "x", "kn:default"), ("blue", "", "blue"),

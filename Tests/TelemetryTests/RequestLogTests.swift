@@ -167,7 +167,7 @@ struct LoggedRequest {
             ("{{$x}}", "1:3: undefined variable $x"),
             ("{{eq 1 \"a\"}}", "1:3: eq: incompatible types for comparison: int and string"),
             ("{{gt .Response.Latency 1}}", "1:3: gt: incompatible types for comparison: float64 and int"),
-            ("{{printf \"%d\" .Request.Host}}", "1:3: printf: %d cannot print a string"),
+            ("{{printf \"%d\" .Request.Host}}", "1:3: printf: %d cannot format a string"),
             ("{{printf \"%d\"}}", "1:3: printf: no argument for %d"),
             (
                 "{{printf \"%z\" 1}}",
@@ -208,7 +208,7 @@ struct LoggedRequest {
         let long = [UInt8](repeating: UInt8(ascii: "<"), count: 20_000)
         long.withUnsafeBytes { long in
             request.record.requestURI = ByteView(long)
-            let (line, outcome) = request.rendered(template)
+            let (line, outcome) = request.rendered(template, capacity: RequestLog.lineLimit)
             #expect(
                 outcome == .failed && line.hasPrefix("Request log line of more than 65536 bytes left out: method: POST")
             )

@@ -172,13 +172,19 @@ public struct PrometheusExposition: Sendable {
         case .server, .client:
             var labels =
                 scope.labels + [
-                    ("http_request_method", series.method), ("http_response_status_code", series.status),
-                    ("kn_route_tag", series.routeTag), ("network_protocol_name", "http"),
+                    ("http_request_method", series.method), ("kn_route_tag", series.routeTag),
+                    ("network_protocol_name", "http"),
                     ("network_protocol_version", series.protocolVersion),
                     ("server_address", kind == .server ? series.host : "127.0.0.1"),
                     ("url_scheme", kind == .server ? series.scheme : "http"),
                 ]
             let port = kind == .server ? series.port : identity.upstreamPort == 80 ? 0 : UInt64(identity.upstreamPort)
+            // No response came: OpenTelemetry leaves the status out, and a client names the error.
+            if series.status != "0" {
+                labels.append(("http_response_status_code", series.status))
+            } else if kind == .client {
+                labels.append(("error_type", "_OTHER"))
+            }
             if port != 0 { labels.append(("server_port", String(port))) }
             return labels
         }

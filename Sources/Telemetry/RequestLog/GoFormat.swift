@@ -106,7 +106,7 @@ struct GoFormat {
                     }
                     guard index < types.count else { return "no argument for %\(letter)" }
                     guard allowed.contains(types[index]) || types[index] == .unknown else {
-                        return "%\(letter) cannot print a \(types[index].name)"
+                        return "%\(letter) cannot format a \(types[index].name)"
                     }
                     index += 1
                 }

@@ -27,7 +27,7 @@ extension GoFunction {
         case .and, .or:
             assertionFailure("compiled to jumps")
             return arguments[0]
-        case .print, .println, .printf, .js, .html, .urlquery:
+        case .sprint, .println, .printf, .js, .html, .urlquery:
             return .string(try text(arguments, record, &scratch))
         }
     }
@@ -98,7 +98,7 @@ extension GoFunction {
     ) -> ByteView {
         let start = scratch.count
         let isLine = self == .println
-        if !isLine, self != .print, arguments.count == 1, case .string(let text) = arguments[0] { return text }
+        if !isLine, self != .sprint, arguments.count == 1, case .string(let text) = arguments[0] { return text }
         for index in 0..<arguments.count {
             let isBetween = index > 0
             if isBetween, isLine || !(arguments[index].isString || arguments[index - 1].isString) {

@@ -3,8 +3,8 @@ import Primitives
 /// A template of the request log: the documented part of Go's `text/template`, parsed once into a small program.
 ///
 /// There are: text, `{{- -}}`, comments, pipelines, parentheses, constants, variables, `if`, `else if`, `with`, the
-/// fields of `.Request`, `.Response`, `.Revision` and `.TraceID` that a queue-proxy has, `.Request.Header.Get "X"`, and the
-/// functions and or not eq ne lt le gt ge len index print println printf js html urlquery. What Go has beyond that
+/// fields of `.Request`, `.Response`, `.Revision` and `.TraceID` that a queue-proxy has, `.Request.Header.Get "X"`, and
+/// the functions and or not eq ne lt le gt ge len index print println printf js html urlquery. What Go has beyond that
 /// (`range`, `define`, ...) is refused by name when the template is read, as is a field that does not exist; in Go the
 /// latter would spoil each line instead.
 public struct GoTemplate: Sendable {
@@ -61,9 +61,9 @@ public struct GoTemplate: Sendable {
         case load(Int32), store(Int32)
         /// Takes `count` values and leaves one. If `isPiped`, the first of them is the last argument.
         case call(GoFunction, count: Int32, isPiped: Bool)
-        case print
+        case write
         /// The two most frequent actions in one step each.
-        case printField(GoField), printEscapedField(GoField)
+        case writeField(GoField), writeEscapedField(GoField)
         case jump(Int32)
         /// Takes a value.
         case jumpUnless(Int32)
@@ -133,7 +133,7 @@ enum GoField: UInt8 {
 
 /// A function of the language.
 enum GoFunction: String {
-    case and, or, not, eq, ne, lt, le, gt, ge, len, index, print, println, printf, js, html, urlquery
+    case and, or, not, eq, ne, lt, le, gt, ge, len, index, sprint = "print", println, printf, js, html, urlquery
 }
 
 /// What is known of a value when the template is read. Those of the first line are never values, only ways to fields.

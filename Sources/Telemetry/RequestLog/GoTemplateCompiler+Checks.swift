@@ -38,7 +38,7 @@ extension GoTemplateCompiler {
                 note(at: offset, "printf: \(problem)")
             }
             return .string
-        case .print, .println: return .string
+        case .sprint, .println: return .string
         case .js, .html, .urlquery:
             expect(!types.isEmpty, "\(function.rawValue) needs an argument", at: offset)
             return .string

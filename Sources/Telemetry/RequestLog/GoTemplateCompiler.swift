@@ -157,14 +157,14 @@ struct GoTemplateCompiler {
     /// Puts the print after the value, or both into one step where that is all there is.
     private mutating func fusePrint(from mark: Int) {
         if code.count == mark + 1, case .pushField(let field) = code[mark] {
-            code[mark] = .printField(field)
+            code[mark] = .writeField(field)
         } else if code.count == mark + 2, case .pushField(let field) = code[mark],
             case .call(.js, count: 1, isPiped: _) = code[mark + 1], field.isText
         {
             code.removeLast()
-            code[mark] = .printEscapedField(field)
+            code[mark] = .writeEscapedField(field)
         } else {
-            code.append(.print)
+            code.append(.write)
         }
     }
 

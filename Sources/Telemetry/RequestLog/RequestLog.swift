@@ -13,7 +13,8 @@ public struct RequestLog: ~Copyable {
         case written
         /// It could not be: a line with method, status, latency and URL says so.
         case failed
-        /// The writer has no room for it, and nothing was written: empty it and try again.
+        /// The writer has no room for it, and nothing was written: empty it and try again. One with room for
+        /// `lineLimit` takes any line.
         case noRoom
     }
 
@@ -53,7 +54,7 @@ public struct RequestLog: ~Copyable {
                 if writer.count > mark, writer.base[writer.count - 1] != ASCII.lf { writer.append(ASCII.lf) }
                 if !writer.overflowed { return .written }
             }
-            guard room > RequestLog.lineLimit else {
+            guard room >= RequestLog.lineLimit else {
                 writer.rewind(to: mark)
                 return .noRoom
             }
@@ -80,9 +81,9 @@ public struct RequestLog: ~Copyable {
             assert(top >= 0 && top <= template.stackDepth)
             switch instruction {
             case .text(let offset, let count): writer.append(poolText(offset, count))
-            case .printField(let field): try RequestLog.print(field, record, &scratch, into: &writer)
-            case .printEscapedField(let field): writer.append(js: field.text(in: record))
-            case .print:
+            case .writeField(let field): try RequestLog.writeField(field, record, &scratch, into: &writer)
+            case .writeEscapedField(let field): writer.append(js: field.text(in: record))
+            case .write:
                 top -= 1
                 writer.append(stack[top], of: record)
             case .store(let slot):
@@ -123,7 +124,7 @@ public struct RequestLog: ~Copyable {
             return .string(name.isEmpty ? .empty : record.header(name) ?? .empty)
         case .pushHeaders(let offset, let count): return .strings(poolText(offset, count))
         case .load(let slot): return variables[Int(slot)]
-        case .text, .printField, .printEscapedField, .print, .store, .jump, .jumpUnless, .jumpIfFalse, .jumpIfTrue,
+        case .text, .writeField, .writeEscapedField, .write, .store, .jump, .jumpUnless, .jumpIfFalse, .jumpIfTrue,
             .call:
             assertionFailure("not a value")
             return .bool(false)
@@ -135,7 +136,7 @@ public struct RequestLog: ~Copyable {
         ByteView(UnsafeRawBufferPointer(pool))[Int(offset)..<Int(offset + count)]
     }
 
-    private static func print(
+    private static func writeField(
         _ field: GoField, _ record: RequestLogRecord, _ scratch: inout ByteWriter, into writer: inout ByteWriter
     ) throws(GoRenderFailure) {
         if field.isText { return writer.append(field.text(in: record)) }
