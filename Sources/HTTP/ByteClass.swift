@@ -35,6 +35,63 @@ public enum ByteClass {
     @inlinable
     public static func isFieldValue(_ byte: UInt8) -> Bool { byte >= 0x20 ? byte != 0x7F : byte == 0x09 }
 
+    /// Whether all bytes of `view` may stand in a field value. True of an empty one.
+    @inlinable
+    public static func isFieldValue(_ view: ByteView) -> Bool {
+        let isPlain = ByteWord.allSatisfy(view) { word in
+            // A borrow or a carry can only mark a byte too many, and then the bytes decide.
+            let delete = word ^ ByteWord.ones &* 0x7F
+            let marks = (word &- ByteWord.ones &* 0x20) & ~word | (delete &- ByteWord.ones) & ~delete
+            return marks & ByteWord.highs == 0
+        }
+        return isPlain || isFieldValueByBytes(view)
+    }
+
+    /// For values with a tab, or with bytes that the words could not tell.
+    @usableFromInline @inline(never)
+    static func isFieldValueByBytes(_ view: ByteView) -> Bool {
+        for index in 0..<view.count where !isFieldValue(view.base[index]) { return false }
+        return true
+    }
+
+    /// Whether `view` is a token of at least one byte without capital letters: a field name of HTTP/2 (RFC 9113
+    /// §8.2.1).
+    @inlinable
+    public static func isLowercaseToken(_ view: ByteView) -> Bool {
+        guard !view.isEmpty else { return false }
+        let isPlain = ByteWord.allSatisfy(view) { word in
+            // Sums carry only above a byte from 0x80 on, which is itself not marked.
+            let letters = (word &+ ByteWord.ones &* (0x80 - 0x61)) & ~(word &+ ByteWord.ones &* (0x80 - 0x7B)) & ~word
+            return (letters | ByteWord.equal(word, 0x2D)) & ByteWord.highs == ByteWord.highs
+        }
+        return isPlain || isLowercaseTokenByBytes(view)
+    }
+
+    /// For names with more than letters and hyphens.
+    @usableFromInline @inline(never)
+    static func isLowercaseTokenByBytes(_ view: ByteView) -> Bool {
+        for index in 0..<view.count {
+            let byte = view.base[index]
+            if !isToken(byte) || byte &- 0x41 < 26 { return false }
+        }
+        return !view.isEmpty
+    }
+
+    /// Whether all bytes of `view` may stand in path and query: visible ASCII but `#` (RFC 9112 §3.2). True of an
+    /// empty one.
+    @inlinable
+    public static func isTarget(_ view: ByteView) -> Bool {
+        ByteWord.allSatisfy(view) { word in
+            // Marks that a borrow sets are above one that is meant, so there are none if and only if all is fine.
+            let delete = word ^ ByteWord.ones &* 0x7F
+            let fragment = word ^ ByteWord.ones &* 0x23
+            let marks =
+                (word &- ByteWord.ones &* 0x21) & ~word | (delete &- ByteWord.ones) & ~delete
+                | (fragment &- ByteWord.ones) & ~fragment | word
+            return marks & ByteWord.highs == 0
+        }
+    }
+
     /// Whether `view` is a token of at least one byte.
     public static func isToken(_ view: ByteView) -> Bool {
         for index in 0..<view.count where !isToken(view.base[index]) { return false }

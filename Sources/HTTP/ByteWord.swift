@@ -33,4 +33,33 @@ public enum ByteWord {
     public static func equal(_ word: UInt64, _ byte: UInt8) -> UInt64 {
         (highs &- (word ^ ones &* UInt64(byte))) & ~word
     }
+
+    /// Whether `isFine` holds for words that together are all bytes of the view, in any order and some of them more
+    /// than once. Nothing outside the view is read. True of an empty view.
+    @inlinable @inline(__always)
+    public static func allSatisfy(_ bytes: ByteView, _ isFine: (UInt64) -> Bool) -> Bool {
+        let count = bytes.count
+        guard count >= 8 else { return count == 0 || isFine(repeated(bytes)) }
+        var index = 0
+        while index &+ 8 < count {
+            guard isFine(load(bytes, index)) else { return false }
+            index &+= 8
+        }
+        return isFine(load(bytes, count &- 8))
+    }
+
+    /// A word of one to seven bytes, each at least once and nothing else.
+    @inlinable @inline(__always)
+    static func repeated(_ bytes: ByteView) -> UInt64 {
+        let start = UnsafeRawPointer(bytes.base)
+        let count = bytes.count
+        if count >= 4 {
+            let low = UInt64(start.loadUnaligned(as: UInt32.self))
+            return low | UInt64(start.loadUnaligned(fromByteOffset: count &- 4, as: UInt32.self)) &<< 32
+        }
+        guard count >= 2 else { return ones &* UInt64(bytes.base[0]) }
+        let low = UInt64(start.loadUnaligned(as: UInt16.self))
+        let pair = low | UInt64(start.loadUnaligned(fromByteOffset: count &- 2, as: UInt16.self)) &<< 16
+        return pair | pair &<< 32
+    }
 }

@@ -15,30 +15,27 @@ enum Callbacks {
         guard nghttp2_session_callbacks_new(&table) == 0 else { return nil }
         nghttp2_session_callbacks_set_on_begin_headers_callback(table) { _, frame, context in
             guard let frame else { return Callbacks.fine }
-            return Callbacks.session(context).headBegins(frame) ? Callbacks.fine : Callbacks.resetStream
+            return Callbacks.with(context) { $0.headBegins(frame) } ? Callbacks.fine : Callbacks.resetStream
         }
         nghttp2_session_callbacks_set_on_header_callback(table) {
             _, frame, name, nameCount, value, valueCount, _, context in
             guard let frame, let name, let value else { return Callbacks.fine }
-            let isFine = Callbacks.session(context).takeField(
-                frame, ByteView(base: name, count: nameCount), ByteView(base: value, count: valueCount))
+            let isFine = Callbacks.with(context) {
+                $0.takeField(frame, ByteView(base: name, count: nameCount), ByteView(base: value, count: valueCount))
+            }
             return isFine ? Callbacks.fine : Callbacks.resetStream
         }
-        nghttp2_session_callbacks_set_on_invalid_header_callback(table) { _, frame, _, _, _, _, _, context in
-            guard let frame else { return Callbacks.fine }
-            Callbacks.session(context).takeInvalidField(frame)
-            return Callbacks.resetStream
-        }
         nghttp2_session_callbacks_set_on_frame_recv_callback(table) { _, frame, context in
-            if let frame { Callbacks.session(context).frameReceived(frame) }
+            if let frame { Callbacks.with(context) { $0.frameReceived(frame) } }
             return Callbacks.fine
         }
         nghttp2_session_callbacks_set_on_data_chunk_recv_callback(table) { _, _, number, data, count, context in
-            if let data { Callbacks.session(context).dataReceived(number, ByteView(base: data, count: count)) }
+            guard let data else { return Callbacks.fine }
+            Callbacks.with(context) { $0.dataReceived(number, ByteView(base: data, count: count)) }
             return Callbacks.fine
         }
         nghttp2_session_callbacks_set_on_stream_close_callback(table) { _, number, code, context in
-            Callbacks.session(context).streamClosed(number, code)
+            Callbacks.with(context) { $0.streamClosed(number, code) }
             return Callbacks.fine
         }
         setSending(table)
@@ -47,32 +44,35 @@ enum Callbacks {
 
     private static func setSending(_ table: OpaquePointer?) {
         nghttp2_session_callbacks_set_on_frame_send_callback(table) { _, frame, context in
-            if let frame { Callbacks.session(context).frameSent(frame) }
+            if let frame { Callbacks.with(context) { $0.frameSent(frame) } }
             return Callbacks.fine
         }
         nghttp2_session_callbacks_set_on_frame_not_send_callback(table) { _, frame, _, context in
-            if let frame { Callbacks.session(context).frameNotSent(frame) }
+            if let frame { Callbacks.with(context) { $0.frameNotSent(frame) } }
             return Callbacks.fine
         }
         nghttp2_session_callbacks_set_data_source_read_length_callback(table) {
             _, _, _, connectionWindow, streamWindow, maximumFrame, context in
-            Callbacks.session(context).frameBytes(min(connectionWindow, streamWindow), maximumFrame)
+            Callbacks.with(context) { $0.frameBytes(min(connectionWindow, streamWindow), maximumFrame) }
         }
         nghttp2_session_callbacks_set_send_data_callback(table) { _, frame, header, count, _, context in
             guard let frame, let header else { return Callbacks.resetStream }
-            return Callbacks.session(context).sendData(frame, header, count)
+            return Callbacks.with(context) { $0.sendData(frame, header, count) }
         }
     }
 
     /// Says how much of a stream's buffer the next DATA frame carries.
     static let read: nghttp2_data_source_read_callback = { _, number, _, room, flags, _, context in
         guard let flags else { return ssize_t(Callbacks.resetStream) }
-        return Callbacks.session(context).readBody(number, room, flags)
+        return Callbacks.with(context) { $0.readBody(number, room, flags) }
     }
 
+    /// Calls `body` with the session that made the call. Its driver keeps it alive meanwhile, so that none of the some
+    /// forty calls a request counts references.
     @inline(__always)
-    private static func session(_ context: UnsafeMutableRawPointer?) -> HTTP2Session {
-        // The context is the session that made the call, which its driver keeps alive meanwhile.
-        Unmanaged<HTTP2Session>.fromOpaque(context.unsafelyUnwrapped).takeUnretainedValue()
+    private static func with<Result>(
+        _ context: UnsafeMutableRawPointer?, _ body: (HTTP2Session) -> Result
+    ) -> Result {
+        Unmanaged<HTTP2Session>.fromOpaque(context.unsafelyUnwrapped)._withUnsafeGuaranteedRef { body($0) }
     }
 }

@@ -70,13 +70,18 @@ struct FrameScanner: Sendable {
 
     /// The next piece of `bytes` from `cursor` on, which must be before the end.
     mutating func next(_ bytes: ByteView, from cursor: Int) -> Piece {
-        assert(cursor < bytes.count)
+        assert(cursor >= 0 && cursor < bytes.count)
         if prefaceLeft > 0 {
             let taken = min(prefaceLeft, bytes.count - cursor)
             prefaceLeft -= taken
             return Piece(end: cursor + taken, header: nil)
         }
         if left > 0 { return Piece(end: takePayload(bytes, cursor), header: nil) }
+        if have == 0, bytes.count - cursor >= FrameHeader.bytes {
+            high = UInt64(bigEndian: UnsafeRawPointer(bytes.base + cursor).loadUnaligned(as: UInt64.self))
+            last = bytes.base[cursor + 8]
+            return headerEnds(bytes, cursor + FrameHeader.bytes)
+        }
         var index = cursor
         while have < FrameHeader.bytes, index < bytes.count {
             if have < 8 { high = high << 8 | UInt64(bytes.base[index]) } else { last = bytes.base[index] }
@@ -84,6 +89,11 @@ struct FrameScanner: Sendable {
             index += 1
         }
         guard have == FrameHeader.bytes else { return Piece(end: index, header: nil) }
+        return headerEnds(bytes, index)
+    }
+
+    /// The header is complete before `index`: on to the payload.
+    private mutating func headerEnds(_ bytes: ByteView, _ index: Int) -> Piece {
         let header = FrameHeader(
             length: Int(high >> 40), type: UInt8(truncatingIfNeeded: high >> 32),
             flags: UInt8(truncatingIfNeeded: high >> 24),

@@ -14,6 +14,8 @@ public struct HTTP2Fields: ~Copyable {
     public let capacity: Int
     /// How many there are, pseudo-fields with them.
     public private(set) var count = 0
+    /// The method of a request.
+    private(set) var method = Method.other
     /// Whether one did not fit.
     public private(set) var overflowed = false
     // Digits of the status and of numbers, which have no memory of their own.
@@ -46,6 +48,7 @@ public struct HTTP2Fields: ~Copyable {
         method: ByteView, scheme: ByteView, authority: ByteView, path: ByteView, protocolName: ByteView = .empty
     ) {
         removeAll()
+        self.method = Method(method)
         append(":method", method)
         append(":scheme", scheme)
         append(":authority", authority)
@@ -61,7 +64,24 @@ public struct HTTP2Fields: ~Copyable {
     }
 
     /// Appends one field.
-    public mutating func append(_ name: ByteView, _ value: ByteView) {
+    public mutating func append(_ name: ByteView, _ value: ByteView) { append(name, value, flags: Self.plain) }
+
+    /// Appends one field with a literal name, in lower case.
+    ///
+    /// - Parameter isRepeated: Whether other requests have the same value. One that is new each time is not indexed
+    ///   (RFC 7541 §6.2.3): it would only push others out of both sides' tables, and be searched for in ours.
+    @inline(__always)
+    public mutating func append(_ name: StaticString, _ value: ByteView, isRepeated: Bool = true) {
+        assert(!ByteView(name).string.utf8.contains { $0 &- 0x41 < 26 }, "the name goes out as it stands")
+        append(ByteView(name), value, flags: isRepeated ? Self.literal : Self.literal | Self.unindexed)
+    }
+
+    private static var plain: UInt8 { UInt8(NGHTTP2_NV_FLAG_NONE.rawValue) }
+    /// The name is in lower case and in memory that stays: nghttp2 copies it no more.
+    private static var literal: UInt8 { UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue) }
+    private static var unindexed: UInt8 { UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) }
+
+    private mutating func append(_ name: ByteView, _ value: ByteView, flags: UInt8) {
         guard count < capacity else {
             overflowed = true
             return
@@ -69,12 +89,9 @@ public struct HTTP2Fields: ~Copyable {
         (entries + count).initialize(
             to: nghttp2_nv(
                 name: UnsafeMutablePointer(mutating: name.base), value: UnsafeMutablePointer(mutating: value.base),
-                namelen: name.count, valuelen: value.count, flags: UInt8(NGHTTP2_NV_FLAG_NONE.rawValue)))
+                namelen: name.count, valuelen: value.count, flags: flags))
         count += 1
     }
-
-    /// Appends one field with a literal name, in lower case.
-    public mutating func append(_ name: StaticString, _ value: ByteView) { append(ByteView(name), value) }
 
     /// Appends one field with a decimal number, at most three in a list.
     public mutating func append(_ name: StaticString, decimal value: UInt64) {
@@ -85,7 +102,7 @@ public struct HTTP2Fields: ~Copyable {
         var writer = ByteWriter(UnsafeMutableRawBufferPointer(start: digits + digitsUsed, count: 20))
         writer.append(decimal: value)
         digitsUsed += writer.count
-        append(ByteView(name), writer.written)
+        append(name, writer.written)
     }
 
     /// Appends the fields of a parsed head or trailer section that may be forwarded, in order, as `HeadWriter` would.
@@ -99,7 +116,44 @@ public struct HTTP2Fields: ~Copyable {
         for index in 0..<fields.count {
             let line = fields[index]
             if line.isHopByHop || excluded.contains(line.known) { continue }
-            append(bytes[line.nameRange], bytes[line.valueRange])
+            let value = bytes[line.valueRange]
+            guard line.known != .other, let name = Self.literal(line.known) else {
+                append(bytes[line.nameRange], value)
+                continue
+            }
+            append(name, value, isRepeated: Self.isRepeated(line.known))
+        }
+    }
+
+    /// Whether the field may have the same value in another request.
+    private static func isRepeated(_ field: KnownField) -> Bool {
+        switch field {
+        case .xRequestId, .traceparent, .tracestate, .b3, .xB3TraceId: false
+        default: true
+        }
+    }
+
+    /// The names of frequent fields as HTTP/2 has them; nil for others, which are copied.
+    static func literal(_ field: KnownField) -> StaticString? {
+        switch field {
+        case .te: "te"
+        case .contentLength: "content-length"
+        case .contentType: "content-type"
+        case .contentEncoding: "content-encoding"
+        case .acceptEncoding: "accept-encoding"
+        case .userAgent: "user-agent"
+        case .date: "date"
+        case .server: "server"
+        case .cookie: "cookie"
+        case .setCookie: "set-cookie"
+        case .authorization: "authorization"
+        case .location: "location"
+        case .xRequestId: "x-request-id"
+        case .traceparent: "traceparent"
+        case .tracestate: "tracestate"
+        case .b3: "b3"
+        case .xB3TraceId: "x-b3-traceid"
+        default: nil
         }
     }
 }

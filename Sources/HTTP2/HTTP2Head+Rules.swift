@@ -1,25 +1,24 @@
 import HTTP
 import Primitives
 
-/// What may stand in a head (RFC 9113 §8.2, §8.3; RFC 8441 §4). nghttp2 checks most of it before; all is checked here
-/// again, so that the rules are ours, tested as a table, and do not change with the library.
+/// What may stand in a head (RFC 9113 §8.2, §8.3; RFC 8441 §4). nghttp2's own checks are switched off: the rules are
+/// ours, tested as a table, and do not change with the library.
 extension HTTP2Head {
     /// Takes the next field of the block.
-    mutating func take(_ name: ByteView, _ value: ByteView, _ limits: borrowing HTTP2Limits) {
+    mutating func take(_ name: ByteView, _ value: ByteView) {
         listBytes += name.count + value.count + 32
-        let limit = kind == .trailers ? limits.http.trailerBytes : limits.http.headBytes
-        if listBytes > limit {
+        if listBytes > bounds.list {
             refuse(.headTooLarge)
-            if listBytes > limits.http.headBytes * limits.headBombFactor { verdict = .bomb }
+            if listBytes > bounds.bomb { verdict = .bomb }
         }
         guard case .fine = verdict else { return checkOnly(name, value) }
         guard Self.isValue(value) else { return malform() }
-        if name.count > 0, name.base[0] == Byte.colon { return takePseudo(name, value, limits) }
+        if name.count > 0, name.base[0] == Byte.colon { return takePseudo(name, value) }
         hasRegularField = true
-        guard Self.isName(name) else { return malform() }
-        guard name.count <= limits.http.fieldNameBytes else { return refuse(.fieldNameTooLong) }
-        guard value.count <= limits.http.fieldValueBytes else { return refuse(.fieldValueTooLong) }
-        takeField(name, value, KnownField.classify(name), limits)
+        guard ByteClass.isLowercaseToken(name) else { return malform() }
+        guard name.count <= bounds.name else { return refuse(.fieldNameTooLong) }
+        guard value.count <= bounds.value else { return refuse(.fieldValueTooLong) }
+        takeField(name, value, KnownField.classify(name))
     }
 
     /// A refused request must still be one: what is malformed is reset, not answered.
@@ -27,7 +26,8 @@ extension HTTP2Head {
         guard verdict != .bomb, verdict != .malformed else { return }
         let isPseudo = name.count > 0 && name.base[0] == Byte.colon
         if !isPseudo { hasRegularField = true }
-        if !Self.isValue(value) || (!isPseudo && !Self.isName(name)) || (isPseudo && hasRegularField) { malform() }
+        let isFine = Self.isValue(value) && (isPseudo ? !hasRegularField : ByteClass.isLowercaseToken(name))
+        if !isFine { malform() }
     }
 
     mutating func malform() { if verdict != .bomb { verdict = .malformed } }
@@ -36,7 +36,7 @@ extension HTTP2Head {
 
     // MARK: Pseudo-fields
 
-    private mutating func takePseudo(_ name: ByteView, _ value: ByteView, _ limits: borrowing HTTP2Limits) {
+    private mutating func takePseudo(_ name: ByteView, _ value: ByteView) {
         guard !hasRegularField, kind != .trailers, let field = Self.pseudoField(name), !seen.contains(field) else {
             return malform()
         }
@@ -58,7 +58,7 @@ extension HTTP2Head {
             self.host = authority.lowerBound..<authority.lowerBound + host.count
         case .path:
             guard Self.isPath(value) else { return malform() }
-            guard value.count <= limits.http.requestLineBytes else { return refuse(.requestLineTooLong) }
+            guard value.count <= bounds.path else { return refuse(.requestLineTooLong) }
             path = store(value)
         case .protocolName:
             guard ByteClass.isToken(value) else { return malform() }
@@ -91,9 +91,7 @@ extension HTTP2Head {
 
     // MARK: Fields
 
-    private mutating func takeField(
-        _ name: ByteView, _ value: ByteView, _ known: KnownField, _ limits: borrowing HTTP2Limits
-    ) {
+    private mutating func takeField(_ name: ByteView, _ value: ByteView, _ known: KnownField) {
         var isHopByHop = false
         switch known {
         case .connection, .keepAlive, .proxyConnection, .transferEncoding, .upgrade: return malform()
@@ -161,10 +159,21 @@ extension HTTP2Head {
     private mutating func finishResponse() {
         guard seen == .status || verdict != .fine else { return malform() }
         if isInterim, endsStream { return malform() }
-        // A length on a response that cannot have a body says nothing (RFC 9110 §8.6).
         guard status < 200 || status == 204, let index = fields.firstIndex(of: .contentLength) else { return }
+        // A length on a response that cannot have a body must not be there (RFC 9110 §8.6); of 0 it is passed over,
+        // since servers in use send it with a 204.
+        if status < 200 || contentLength != 0 { return malform() }
         fields.markHopByHop(index)
         contentLength = nil
+    }
+
+    /// How long the body must be; nil if that was not said.
+    ///
+    /// - Parameter method: That of the request which a response answers (RFC 9110 §8.6, §15.4.5).
+    func promisedBytes(toRequest method: Method) -> UInt64? {
+        guard kind == .response else { return contentLength }
+        if method == .head || status == 204 || status == 304 { return 0 }
+        return method == .connect ? nil : contentLength
     }
 
     private mutating func finishRequest(allowsWebSocket: Bool) {
@@ -207,35 +216,22 @@ extension HTTP2Head {
 
     // MARK: Characters
 
-    /// A field name: a token without capitals (RFC 9113 §8.2.1).
-    private static func isName(_ name: ByteView) -> Bool {
-        for index in 0..<name.count {
-            let byte = name.base[index]
-            if !ByteClass.isToken(byte) || byte &- 0x41 < 26 { return false }
-        }
-        return !name.isEmpty
-    }
-
     /// A field value: no control byte but tab, no white space around it (RFC 9113 §8.2.1, RFC 9110 §5.5).
     private static func isValue(_ value: ByteView) -> Bool {
         guard !value.isEmpty else { return true }
         let (first, last) = (value.base[0], value.base[value.count - 1])
         if first == Byte.space || first == Byte.tab || last == Byte.space || last == Byte.tab { return false }
-        for index in 0..<value.count where !ByteClass.isFieldValue(value.base[index]) { return false }
-        return true
+        return ByteClass.isFieldValue(value)
     }
 
     /// Path and query: visible ASCII without `#`, as HTTP/1.1's, beginning with `/`; or `*`.
     private static func isPath(_ path: ByteView) -> Bool {
         guard !path.isEmpty, path.base[0] == UInt8(ascii: "/") || path.equals("*") else { return false }
-        for index in 0..<path.count {
-            let byte = path.base[index]
-            if byte <= 0x20 || byte >= 0x7F || byte == UInt8(ascii: "#") { return false }
-        }
-        return true
+        return ByteClass.isTarget(path)
     }
 
     private static func isScheme(_ scheme: ByteView) -> Bool {
+        if scheme.equals("http") || scheme.equals("https") { return true }
         for index in 0..<scheme.count {
             let byte = scheme.base[index]
             let isLetter = (byte | 0x20) &- 0x61 < 26

@@ -24,6 +24,17 @@ public struct HTTP2Head: ~Copyable {
         case bomb
     }
 
+    /// The limits of one block in bytes, kept with it because they are asked for at each field.
+    struct Bounds: Sendable {
+        /// Names, values and 32 bytes for each field (RFC 9113 §6.5.2).
+        var list = Int.max
+        /// The same at which the connection is given up.
+        var bomb = Int.max
+        var name = Int.max
+        var value = Int.max
+        var path = Int.max
+    }
+
     private(set) var memory: UnsafeMutablePointer<UInt8>
     private(set) var capacity: Int
     private(set) var used = 0
@@ -39,6 +50,8 @@ public struct HTTP2Head: ~Copyable {
     var hasRegularField = false
     /// The number of stored lines may not exceed this.
     var fieldLimit = 0
+    /// What else the block may not exceed.
+    var bounds = Bounds()
 
     /// The lines. Pseudo-fields are not among them.
     public internal(set) var fields: FieldTable
@@ -82,6 +95,12 @@ public struct HTTP2Head: ~Copyable {
     /// All bytes of the head; what the ranges and the table refer to.
     public var bytes: ByteView { ByteView(base: memory, count: used) }
 
+    /// What the pool has counted of `footprint`.
+    var weight = 0
+
+    /// Bytes of memory it holds for names and values.
+    var textBytes: Int { capacity + cookieCapacity }
+
     /// Bytes of memory it holds.
     public var footprint: Int { capacity + cookieCapacity + fields.capacity * MemoryLayout<FieldLine>.stride }
 
@@ -98,7 +117,16 @@ public struct HTTP2Head: ~Copyable {
         cookie?.deallocate()
     }
 
-    /// Starts over for a block of `kind`.
+    /// Starts over for a block of the peer's.
+    mutating func begin(_ kind: Kind, _ limits: borrowing HTTP2Limits) {
+        begin(kind, fieldLimit: limits.http.fieldCount)
+        bounds.list = kind == .trailers ? limits.http.trailerBytes : limits.http.headBytes
+        bounds.bomb = limits.http.headBytes * limits.headBombFactor
+        (bounds.name, bounds.value) = (limits.http.fieldNameBytes, limits.http.fieldValueBytes)
+        bounds.path = limits.http.requestLineBytes
+    }
+
+    /// Starts over for a block of `kind` of our own, which may have up to `fieldLimit` lines.
     mutating func begin(_ kind: Kind, fieldLimit: Int) {
         self.kind = kind
         self.fieldLimit = min(fieldLimit, fields.capacity - 2)
@@ -125,18 +153,15 @@ public struct HTTP2Head: ~Copyable {
     mutating func storeLine(_ name: ByteView, _ value: ByteView, _ known: KnownField, isHopByHop: Bool) -> Bool {
         guard fields.count < fields.capacity else { return false }
         let start = used
-        provide(name.count + value.count + 4)
-        memcpy(memory + used, name.base, name.count)
-        used += name.count
-        memory[used] = Byte.colon
-        memory[used + 1] = Byte.space
-        used += 2
-        let valueStart = used
-        memcpy(memory + used, value.base, value.count)
-        used += value.count
-        memory[used] = Byte.cr
-        memory[used + 1] = Byte.lf
-        used += 2
+        let valueStart = start &+ name.count &+ 2
+        let bytes = name.count &+ value.count &+ 4
+        provide(bytes)
+        let line = UnsafeMutableRawPointer(memory + start)
+        memcpy(line, name.base, name.count)
+        line.storeBytes(of: UInt16(littleEndian: 0x203A), toByteOffset: name.count, as: UInt16.self)  // ": "
+        memcpy(memory + valueStart, value.base, value.count)
+        line.storeBytes(of: UInt16(littleEndian: 0x0A0D), toByteOffset: bytes &- 2, as: UInt16.self)  // CR LF
+        used = start &+ bytes
         return fields.append(
             FieldLine(
                 nameStart: UInt32(truncatingIfNeeded: start), valueStart: UInt32(truncatingIfNeeded: valueStart),
@@ -181,6 +206,13 @@ public struct HTTP2Head: ~Copyable {
         let joined = ByteView(base: cookie, count: cookieBytes)
         let isListed = storeLine(ByteView("cookie"), joined, .cookie, isHopByHop: false)
         assert(isListed, "a place is kept for it")
+        // A large one would be held twice as long as the request waits.
+        if cookieCapacity > 1024 { dropCrumbs() }
+    }
+
+    private mutating func dropCrumbs() {
+        cookie?.deallocate()
+        (cookie, cookieCapacity, cookieBytes) = (nil, 0, 0)
     }
 
     /// Gives memory back that an unusually large head has taken.
@@ -190,13 +222,14 @@ public struct HTTP2Head: ~Copyable {
             memory = .allocate(capacity: bytes)
             (capacity, used) = (bytes, 0)
         }
-        guard cookieCapacity > bytes else { return }
-        cookie?.deallocate()
-        (cookie, cookieCapacity, cookieBytes) = (nil, 0, 0)
+        if cookieCapacity > bytes { dropCrumbs() }
     }
 
-    private mutating func provide(_ count: Int) {
-        guard used + count > capacity else { return }
+    @inline(__always)
+    private mutating func provide(_ count: Int) { if count > capacity &- used { grow(count) } }
+
+    @inline(never)
+    private mutating func grow(_ count: Int) {
         let larger = max(2 * capacity, used + count)
         let moved = UnsafeMutablePointer<UInt8>.allocate(capacity: larger)
         memcpy(moved, memory, used)

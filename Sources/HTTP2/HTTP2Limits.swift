@@ -25,6 +25,10 @@ public struct HTTP2Limits: Equatable, Sendable {
     /// Range 4096...262144.
     public var outboundBytes = 64 << 10
 
+    /// The same for all streams of a connection together. Once it is reached a stream keeps only 4096 bytes, until
+    /// half of it is free. Default 1048576. Range 65536...1073741824.
+    public var connectionOutboundBytes = 1 << 20
+
     /// Requests that a connection serves before it is drained. Default 100000. Range 1...1000000000.
     public var requestsPerConnection = 100_000
 

@@ -18,8 +18,16 @@ public final class HTTP2Pool {
     private let fieldCount: Int
     /// Heads lent out now.
     public private(set) var lentHeads = 0
+    /// Bytes of the heads lent out now, beyond those that each has from the start.
+    private var extraHeadBytes = 0
+    /// The heads lent out now, a large one counted as so many of usual size as its memory would make.
+    public var weighedHeads: Int { lentHeads + extraHeadBytes / Self.headBytes }
     /// The limits of the sessions that use the pool.
-    public let limits: HTTP2Limits
+    public var limits: HTTP2Limits { limitsPlace.pointee }
+    /// The limits at an address that stays: a session asks for one of them at each frame, and would else copy all.
+    let limitsPlace: UnsafeMutablePointer<HTTP2Limits>
+    /// Where nghttp2 has its memory from.
+    let memory = BlockCache()
     // Scratch for trailers on their way into nghttp2.
     var trailerFields: HTTP2Fields
     let callbacks: OpaquePointer?
@@ -35,7 +43,8 @@ public final class HTTP2Pool {
     ) {
         self.streams = Slab(limit: streams)
         buffers = BufferPool(limit: outboundBytes)
-        self.limits = limits
+        limitsPlace = .allocate(capacity: 1)
+        limitsPlace.initialize(to: limits)
         headLimit = heads
         trailerFields = HTTP2Fields(capacity: limits.http.fieldCount + 2)
         fieldCount = limits.http.fieldCount
@@ -53,6 +62,7 @@ public final class HTTP2Pool {
             head.deinitialize(count: 1)
             head.deallocate()
         }
+        limitsPlace.deallocate()
     }
 
     /// Streams of all sessions whose end has not been told or that are still open.
@@ -63,7 +73,7 @@ public final class HTTP2Pool {
 
     /// Lends a head; nil at the limit.
     func takeHead() -> UnsafeMutablePointer<HTTP2Head>? {
-        guard lentHeads < headLimit else { return nil }
+        guard weighedHeads < headLimit else { return nil }
         lentHeads += 1
         if let head = heads.popLast() { return head }
         let head = UnsafeMutablePointer<HTTP2Head>.allocate(capacity: 1)
@@ -71,10 +81,19 @@ public final class HTTP2Pool {
         return head
     }
 
+    /// Counts what a head has grown by.
+    func weigh(_ head: UnsafeMutablePointer<HTTP2Head>) {
+        let extra = max(0, head.pointee.textBytes - Self.headBytes)
+        extraHeadBytes += extra - head.pointee.weight
+        head.pointee.weight = extra
+    }
+
     /// Takes a head back. Also for drivers that took it from its stream with `HTTP2Session.takeHead`.
     public func giveHead(_ head: UnsafeMutablePointer<HTTP2Head>) {
         lentHeads -= 1
-        assert(lentHeads >= 0)
+        extraHeadBytes -= head.pointee.weight
+        head.pointee.weight = 0
+        assert(lentHeads >= 0 && extraHeadBytes >= 0)
         guard heads.count < Self.keptHeads else {
             head.deinitialize(count: 1)
             head.deallocate()
@@ -91,6 +110,9 @@ public final class HTTP2Pool {
         nghttp2_option_set_no_auto_window_update(options, 1)
         // Records of ended streams are ours; nghttp2's would only serve priorities.
         nghttp2_option_set_no_closed_streams(options, 1)
+        // The rules for messages are HTTP2Head's and, for the length of bodies, StreamRecord's: all that nghttp2 would
+        // check a second time, for a twelfth of a request's instructions.
+        nghttp2_option_set_no_http_messaging(options, 1)
         // These limits are FloodGuard's: nghttp2's own end the session without a GOAWAY, or read the clock.
         nghttp2_option_set_max_continuations(options, limits.continuationFrames + 2)
         nghttp2_option_set_max_outbound_ack(options, limits.outboundFrames * 2)

@@ -16,8 +16,7 @@ extension HTTP2Session {
         let old = isTrailers ? record.pointee.trailers : record.pointee.head
         guard let head = old ?? pool.takeHead() else { return refuse(number, .refusedStream) }
         if isTrailers { record.pointee.trailers = head } else { record.pointee.head = head }
-        head.pointee.begin(
-            isTrailers ? .trailers : role == .server ? .request : .response, fieldLimit: limits.http.fieldCount)
+        head.pointee.begin(isTrailers ? .trailers : role == .server ? .request : .response, limits)
         block = head
         return true
     }
@@ -40,7 +39,7 @@ extension HTTP2Session {
     /// A field of the block. False if the stream was reset for it.
     func takeField(_ frame: Frame, _ name: ByteView, _ value: ByteView) -> Bool {
         guard let block else { return true }
-        block.pointee.take(name, value, limits)
+        block.pointee.take(name, value)
         switch block.pointee.verdict {
         case .fine, .refused: return true
         case .bomb:
@@ -48,12 +47,6 @@ extension HTTP2Session {
             return false
         case .malformed: return refuse(frame.pointee.hd.stream_id, .protocolError)
         }
-    }
-
-    /// A field that nghttp2 would leave out: its name or value cannot stand in a message.
-    func takeInvalidField(_ frame: Frame) {
-        block?.pointee.malform()
-        _ = refuse(frame.pointee.hd.stream_id, .protocolError)
     }
 
     /// A whole frame has been read and found in order.
@@ -97,8 +90,14 @@ extension HTTP2Session {
         block = nil
         let endsStream = frame.pointee.hd.flags & FrameFlag.endStream != 0
         head.pointee.finish(endsStream: endsStream, allowsWebSocket: limits.allowsWebSocket)
+        pool.weigh(head)
         switch head.pointee.verdict {
-        case .fine: deliver(head, record, endsStream: endsStream)
+        case .fine:
+            if !head.pointee.isInterim, head.pointee.kind != .trailers {
+                record.pointee.promisedBytes = head.pointee.promisedBytes(toRequest: record.pointee.method)
+            }
+            if endsStream, !record.pointee.isBodyWhole { return resetForPeer(record, .protocolError) }
+            deliver(head, record, endsStream: endsStream)
         case .refused(let reason): deliverRefused(head, record, reason, endsStream: endsStream)
         case .malformed: resetForPeer(record, .protocolError)
         case .bomb: pendingFlood = .headBomb
@@ -145,6 +144,9 @@ extension HTTP2Session {
     private func endReceived(_ number: Int32) {
         guard let record = record(number: number) else { return }
         floods.progress(limits)
+        guard record.pointee.dropsRest || (record.pointee.hasFinalHead && record.pointee.isBodyWhole) else {
+            return resetForPeer(record, .protocolError)
+        }
         peerEnded(record)
         if !record.pointee.dropsRest { push(.end(record.pointee.token)) }
     }
@@ -165,6 +167,12 @@ extension HTTP2Session {
             nghttp2_session_consume(handle, number, bytes.count)
             return
         }
+        record.pointee.receivedBytes += UInt64(bytes.count)
+        // A body before the final head, or a longer one than that has said. The rest of the frame comes here as well.
+        guard record.pointee.hasFinalHead, record.pointee.receivedBytes <= record.pointee.promisedBytes ?? .max else {
+            nghttp2_session_consume(handle, number, bytes.count)
+            return resetForPeer(record, .protocolError)
+        }
         floods.progress(limits)
         record.pointee.unconsumed += bytes.count
         push(.data(record.pointee.token, bytes))
@@ -172,6 +180,7 @@ extension HTTP2Session {
 
     func streamClosed(_ number: Int32, _ code: UInt32) {
         guard let record = record(number: number) else { return }
+        forgetLastRecord()
         if block != nil, block == record.pointee.head || block == record.pointee.trailers { block = nil }
         streamClosed(record, record.pointee.resetCode ?? HTTP2ErrorCode(rawValue: code))
     }

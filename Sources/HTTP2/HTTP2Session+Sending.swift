@@ -71,6 +71,7 @@ extension HTTP2Session {
         }
         record.pointee.number = number
         record.pointee.context = context
+        record.pointee.method = fields.method
         record.pointee.isDelivered = true  // the driver knows it
         record.pointee.hasSubmittedHead = true
         record.pointee.writeEnded = !hasBody
@@ -137,6 +138,7 @@ extension HTTP2Session {
             guard pool.buffers.provide(held + taken, in: &record.pointee.outbound) else { return nil }
             let isKept = record.pointee.outbound.append(bytes[0..<taken])
             assert(isKept, "room was made")
+            outboundBytes += taken
             if held == 0 { startsWaiting(record) }
         }
         if taken < bytes.count { record.pointee.owesWritable = true } else { record.pointee.writeEnded = end }
@@ -144,12 +146,17 @@ extension HTTP2Session {
         return taken
     }
 
-    /// How many bytes `write` takes now. Less than half of the limit counts as 0, and `.writable` follows when there is
-    /// more: whoever asks and gets 0 waits for that. Also 0 if the stream is gone.
+    /// What a stream may keep of a body: little while many bytes wait in all streams, but never nothing, lest those
+    /// that their reader has left hold up the others.
+    var outboundShare: Int { isCrowded ? min(BufferPool.smallest, limits.outboundBytes) : limits.outboundBytes }
+
+    /// How many bytes `write` should be given now. Less than half of the limit counts as 0, and `.writable` follows
+    /// when there is more: whoever asks and gets 0 waits for that. Also 0 if the stream is gone.
     public func writableBytes(on stream: HTTP2Stream) -> Int {
         guard let record = usable(stream) else { return 0 }
-        let room = limits.outboundBytes - record.pointee.outbound.count
-        if room >= limits.outboundBytes / 2 { return room }
+        if outboundBytes >= limits.connectionOutboundBytes { isCrowded = true }
+        let room = outboundShare - record.pointee.outbound.count
+        if room >= outboundShare / 2 { return room }
         record.pointee.owesWritable = true
         return 0
     }

@@ -60,8 +60,22 @@ extension HTTP2Session {
         floods.sent(count, limits)
         let left = record.pointee.outbound.count
         if left == 0 { pool.buffers.release(&record.pointee.outbound) }
-        if record.pointee.owesWritable, left <= limits.outboundBytes / 2 { owe(record) }
+        leftOutbound(count)
+        if record.pointee.owesWritable, left <= outboundShare / 2 { owe(record) }
         return 0
+    }
+
+    /// Bytes of bodies wait no more. When half of the room for all is free, each stream has its whole share again.
+    func leftOutbound(_ count: Int) {
+        outboundBytes -= count
+        assert(outboundBytes >= 0)
+        guard isCrowded, outboundBytes <= limits.connectionOutboundBytes / 2 else { return }
+        isCrowded = false
+        var token = firstStream
+        while let record = pool.streams[token] {
+            token = record.pointee.next
+            if record.pointee.owesWritable, record.pointee.outbound.count <= outboundShare / 2 { owe(record) }
+        }
     }
 
     /// A frame has been written.

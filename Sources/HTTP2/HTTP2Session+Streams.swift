@@ -16,8 +16,18 @@ extension HTTP2Session {
 
     /// The record that nghttp2 keeps for a stream.
     func record(number: Int32) -> Record? {
-        nghttp2_session_get_stream_user_data(handle, number)?.assumingMemoryBound(to: StreamRecord.self)
+        if number == lastNumber, let lastRecord {
+            assert(UnsafeMutableRawPointer(lastRecord) == nghttp2_session_get_stream_user_data(handle, number))
+            return lastRecord
+        }
+        guard let data = nghttp2_session_get_stream_user_data(handle, number) else { return nil }
+        let record = data.assumingMemoryBound(to: StreamRecord.self)
+        (lastNumber, lastRecord) = (number, record)
+        return record
     }
+
+    /// The next look-up asks nghttp2.
+    func forgetLastRecord() { (lastNumber, lastRecord) = (0, nil) }
 
     func makeRecord(number: Int32) -> Record? {
         guard let token = pool.streams.vacancy() else { return nil }
@@ -33,6 +43,7 @@ extension HTTP2Session {
     /// Frees a stream that nghttp2 has closed, or never knew.
     func free(_ record: Record) {
         if record.pointee.unconsumed > 0 { giveBack(record, record.pointee.unconsumed) }
+        forgetLastRecord()
         // An abandoned connection's streams are still open in nghttp2, which must not find the record any more.
         if let handle { nghttp2_session_set_stream_user_data(handle, record.pointee.number, nil) }
         releaseMemory(record)
@@ -54,6 +65,7 @@ extension HTTP2Session {
         }
         if let trailers = record.pointee.outboundTrailers { pool.giveHead(trailers) }
         (record.pointee.head, record.pointee.trailers, record.pointee.outboundTrailers) = (nil, nil, nil)
+        if record.pointee.outbound.count > 0 { leftOutbound(record.pointee.outbound.count) }
         pool.buffers.release(&record.pointee.outbound)
     }
 

@@ -89,13 +89,13 @@ extension HTTP2Session {
 
     /// The head as it would be had it come in HTTP/2, by the same rules.
     private func fill(_ head: UnsafeMutablePointer<HTTP2Head>, with request: borrowing HTTP2Fields) {
-        head.pointee.begin(.request, fieldLimit: limits.http.fieldCount)
+        head.pointee.begin(.request, limits)
         withUnsafeTemporaryAllocation(byteCount: limits.http.fieldNameBytes, alignment: 1) { memory in
             for index in 0..<request.count {
                 let field = request.list[index]
                 var name = ByteWriter(memory)
                 for place in 0..<field.namelen { name.append(ASCII.lowercased(field.name[place])) }
-                head.pointee.take(name.written, ByteView(base: field.value, count: field.valuelen), limits)
+                head.pointee.take(name.written, ByteView(base: field.value, count: field.valuelen))
             }
         }
         head.pointee.finish(endsStream: true, allowsWebSocket: false)

@@ -41,6 +41,7 @@ public final class HTTP2Session {
     /// Which side of the connection we are.
     public let role: Role
     let pool: HTTP2Pool
+    private let limitsPlace: UnsafeMutablePointer<HTTP2Limits>
     var handle: OpaquePointer?
     var state = State.open
     var now: Instant
@@ -67,6 +68,10 @@ public final class HTTP2Session {
     private var told = SlabToken.none
 
     // Streams.
+    /// The stream that nghttp2 was asked for last, and its record: most calls in a row are about one stream. Forgotten
+    /// when nghttp2 closes a stream or the record goes.
+    var lastNumber: Int32 = 0
+    var lastRecord: Record?
     var firstStream = SlabToken.none
     /// Streams that nghttp2 has open, or of which an event is owed.
     public internal(set) var streamCount = 0
@@ -74,6 +79,10 @@ public final class HTTP2Session {
     public internal(set) var requestCount = 0
 
     // Sending.
+    /// Bytes of bodies that wait in all streams.
+    var outboundBytes = 0
+    /// Whether `connectionOutboundBytes` was reached, and less than half of it has left since.
+    var isCrowded = false
     var pending = ByteView.empty
     var sink: UnsafeMutablePointer<ByteWriter>?
 
@@ -97,15 +106,17 @@ public final class HTTP2Session {
     public init?(_ role: Role, pool: HTTP2Pool, now: Instant) {
         self.role = role
         self.pool = pool
+        limitsPlace = pool.limitsPlace
         self.now = now
         scanner = FrameScanner(expectsPreface: role == .server)
         floods = FloodGuard(pool.limits, now: now)
         queue = .allocate(capacity: Self.queueCapacity)
         let context = Unmanaged.passUnretained(self).toOpaque()
+        let (callbacks, memory) = (pool.callbacks, pool.memory.functions)
         let result =
             role == .server
-            ? nghttp2_session_server_new2(&handle, pool.callbacks, context, pool.serverOptions)
-            : nghttp2_session_client_new2(&handle, pool.callbacks, context, pool.clientOptions)
+            ? nghttp2_session_server_new3(&handle, callbacks, context, pool.serverOptions, memory)
+            : nghttp2_session_client_new3(&handle, callbacks, context, pool.clientOptions, memory)
         guard result == 0, submitSettings() else { return nil }
         settingsDeadline = now.adding(milliseconds: limits.settingsMilliseconds)
     }
@@ -116,7 +127,8 @@ public final class HTTP2Session {
         queue.deallocate()
     }
 
-    var limits: HTTP2Limits { @inline(__always) _read { yield pool.limits } }
+    /// The pool's, which stays as long as the session.
+    var limits: HTTP2Limits { @inline(__always) unsafeAddress { UnsafePointer(limitsPlace) } }
 
     // MARK: Receiving
 

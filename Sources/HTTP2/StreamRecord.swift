@@ -29,6 +29,12 @@ struct StreamRecord: ~Copyable {
     var dropsRest = false
     /// Whether the peer's side is complete.
     var hasReceivedEnd = false
+    /// How long the peer's body must be by its head (RFC 9113 §8.1.1); nil if the head did not say.
+    var promisedBytes: UInt64?
+    /// Bytes of body that have come, whether delivered or not.
+    var receivedBytes: UInt64 = 0
+    /// The method of our request: it decides about the body of the response.
+    var method = Method.other
     /// Bytes delivered and not yet consumed.
     var unconsumed = 0
 
@@ -63,6 +69,9 @@ struct StreamRecord: ~Copyable {
     var previous = SlabToken.none
     var next = SlabToken.none
     var owed = Link()
+
+    /// Whether the peer's body is as long as its head has said.
+    var isBodyWhole: Bool { promisedBytes.map { $0 == receivedBytes } ?? true }
 
     init(token: SlabToken, owner: UnsafeRawPointer, number: Int32, now: Instant) {
         self.token = token

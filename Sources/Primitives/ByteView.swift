@@ -76,7 +76,11 @@ public struct ByteView {
 
     /// Whether these are exactly the bytes of `literal`.
     @inlinable
-    public func equals(_ literal: StaticString) -> Bool { equals(ByteView(literal)) }
+    @inline(__always)
+    public func equals(_ literal: StaticString) -> Bool {
+        // With the literal's count, so that the comparison becomes one of words.
+        count == literal.utf8CodeUnitCount && memcmp(base, literal.utf8Start, literal.utf8CodeUnitCount) == 0
+    }
 
     /// Whether these are the bytes of `lowercase`, ASCII letters compared without case. `lowercase` must be lower case.
     @inlinable

@@ -380,6 +380,30 @@ import Testing
         #expect(side.session.writableBytes(on: stream) == 8192 - 3400)
     }
 
+    @Test func streamsShareWhatAConnectionKeeps() {
+        var limits = HTTP2Limits()
+        (limits.outboundBytes, limits.connectionOutboundBytes) = (8192, 16384)
+        let side = Side.openServer(limits: limits, settings: [(4, 0)])
+        for number in [1, 3, 5] as [Int32] {
+            side.receive(Make.headers(number, Make.get))
+            guard let stream = side.streams[number] else { return #expect(Bool(false), "\(side.log)") }
+            side.respond(stream, body: true)
+            let room = side.session.writableBytes(on: stream)
+            #expect(room == (number == 5 ? 4096 : 8192))
+            side.write(stream, [UInt8](repeating: 7, count: room))
+            #expect(side.session.writableBytes(on: stream) == 0)
+        }
+        // The third goes on in small pieces, whatever becomes of the others.
+        guard let third = side.streams[5] else { return #expect(Bool(false), "\(side.log)") }
+        side.receive(Make.window(5, 4096) + Make.window(0, 16384))
+        _ = side.transmit()
+        #expect(side.log.last == "writable 5" && side.session.writableBytes(on: third) == 4096, "\(side.log)")
+        // The end of the first frees half.
+        if let first = side.streams[1] { side.session.reset(first, .cancel) }
+        _ = side.transmit()
+        #expect(side.session.writableBytes(on: third) == 8192)
+    }
+
     @Test func takenTrailersOutliveTheirStream() {
         let side = Side.openServer()
         var taken: UnsafeMutablePointer<HTTP2Head>?
@@ -411,7 +435,7 @@ import Testing
         var fields = HTTP2Fields()
         fields.beginRequest(
             method: ByteView("GET"), scheme: ByteView("http"), authority: ByteView("a.example"), path: ByteView(path))
-        fields.append("X-Mixed-Case", ByteView("1"))
+        fields.append(ByteView("X-Mixed-Case"), ByteView("1"))
         return side.session.upgrade(settings: ByteView(settings), request: fields, isHead: false)
     }
 

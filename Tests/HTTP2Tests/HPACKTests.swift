@@ -1,3 +1,4 @@
+import HTTP
 import HTTP2Wire
 import Primitives
 import Testing
@@ -79,5 +80,73 @@ import Testing
             counts.append(side.frames().filter { $0.type == 1 }.reduce(0) { $0 + $1.payload.count })
         }
         #expect(counts[0] > 30 && counts[1] <= 4, "\(counts)")
+    }
+
+    /// What differs each time is sent as never indexed (RFC 7541 §6.2.3), so nothing else leaves the table for it, and
+    /// a name of ours goes out as one that was received.
+    @Test func newValuesAreNotIndexed() throws {
+        func heads(isRepeated: Bool) throws -> [TestFrame] {
+            let side = Side.openClient()
+            for id in ["aaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb", "bbbbbbbbbbbbbbbb"] as [StaticString] {
+                var fields = HTTP2Fields()
+                fields.beginRequest(
+                    method: ByteView("GET"), scheme: ByteView("http"), authority: ByteView("a.example"),
+                    path: ByteView("/"))
+                fields.append("x-request-id", ByteView(id), isRepeated: isRepeated)
+                try #require(side.session.submitRequest(fields, hasBody: false, now: side.now) != nil)
+            }
+            return side.frames().filter { $0.type == 1 }
+        }
+        let indexed = try heads(isRepeated: true), literal = try heads(isRepeated: false)
+        #expect(indexed.count == 3 && literal.count == 3)
+        #expect(indexed[2].payload.count == 5, "all of it stands in the table")
+        #expect(literal[2].payload.count == literal[1].payload.count)
+        #expect(literal[1].payload.count > 16)
+        let pieces = literal[2].payload.prefix(5)
+        #expect(pieces.dropLast().allSatisfy { $0 & 0x80 != 0 }, "the others are indexed still")
+        #expect(pieces.last.map { $0 & 0xF0 } == 0x10)
+        // And the other side reads the same.
+        let server = Side.openServer()
+        for frame in literal { server.receive(frame.bytes) }
+        #expect(server.fields[5]?.contains("x-request-id: bbbbbbbbbbbbbbbb") == true)
+    }
+
+    /// Fields of a parsed head go out with a literal name if they are known ones, in whatever case they came.
+    @Test func knownNamesAreLowercase() throws {
+        let text = Array("X-Request-ID: 1\r\nCONTENT-type: a/b\r\nX-Own: c\r\nDate: d\r\n".utf8)
+        let side = Side.openClient(), server = Side.openServer()
+        try withView(text) { bytes throws in
+            var table = FieldTable(capacity: 8), start = 0
+            while start < bytes.count {
+                let colon = try #require(bytes.firstIndex(of: UInt8(ascii: ":"), from: start))
+                let end = try #require(bytes.firstIndex(of: 13, from: colon))
+                let isListed = table.append(
+                    FieldLine(
+                        nameStart: UInt32(start), valueStart: UInt32(colon + 2), valueLength: UInt32(end - colon - 2),
+                        nameLength: UInt16(colon - start), known: KnownField.classify(bytes[start..<colon]),
+                        isHopByHop: false, isPlain: true))
+                #expect(isListed)
+                start = end + 2
+            }
+            var fields = HTTP2Fields()
+            fields.beginRequest(
+                method: ByteView("GET"), scheme: ByteView("http"), authority: ByteView("a.example"),
+                path: ByteView("/"))
+            fields.append(table, of: bytes)
+            let stream = side.session.submitRequest(fields, hasBody: false, now: side.now)
+            try #require(stream != nil)
+        }
+        for frame in side.frames() where frame.type == 1 { server.receive(frame.bytes) }
+        let received = Set(server.fields[1] ?? [])
+        #expect(received == ["host: a.example", "x-request-id: 1", "content-type: a/b", "x-own: c", "date: d"])
+    }
+
+    /// Every literal name is the one by which the field is found.
+    @Test func literalNamesAreTheirFields() {
+        for field in KnownField.allCases {
+            guard let name = HTTP2Fields.literal(field) else { continue }
+            #expect(KnownField.classify(ByteView(name)) == field)
+            #expect(ByteClass.isLowercaseToken(ByteView(name)))
+        }
     }
 }

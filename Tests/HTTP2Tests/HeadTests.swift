@@ -101,9 +101,9 @@ struct HeadCase: CustomStringConvertible, Sendable {
     private func verdict(
         _ head: inout HTTP2Head, _ fields: [(String, String)], end: Bool, _ limits: HTTP2Limits
     ) -> HTTP2Head.Verdict {
-        head.begin(.request, fieldLimit: limits.http.fieldCount)
+        head.begin(.request, limits)
         for (name, value) in fields {
-            withView(Array(name.utf8)) { name in withView(Array(value.utf8)) { head.take(name, $0, limits) } }
+            withView(Array(name.utf8)) { name in withView(Array(value.utf8)) { head.take(name, $0) } }
         }
         head.finish(endsStream: end, allowsWebSocket: true)
         return head.verdict
@@ -167,6 +167,17 @@ struct HeadCase: CustomStringConvertible, Sendable {
         #expect(side.fields[3] == ["host: b.example:8080"] && side.log.contains("head 3 GET / b.example:8080"))
         side.receive(Make.headers(5, Self.with(("accept", "x"))))
         #expect(side.fields[5]?.filter { $0.hasPrefix("host") } == ["host: a.example"])
+    }
+
+    @Test func largeHeadsWeighAsManySmallOnes() {
+        let side = Side.openServer()
+        side.receive(Make.headers(1, Self.with(("x-long", String(repeating: "a", count: 12_000))), end: false))
+        #expect(side.pool.lentHeads == 1 && side.pool.weighedHeads > 3, "\(side.pool.weighedHeads)")
+        side.receive(Make.headers(3, Make.post, end: false))
+        let two = side.pool.weighedHeads
+        if let stream = side.streams[1] { side.session.reset(stream, .cancel) }
+        _ = side.transmit()
+        #expect(side.pool.weighedHeads == 1 && two > 4, "\(side.pool.weighedHeads) \(two)")
     }
 
     @Test func cookieCrumbsAreJoined() {

@@ -206,6 +206,6 @@ func exchange(_ left: Side, _ right: Side, pieces: inout SeededRandom, room: Int
 }
 
 /// Where bytes stand while a view of them is handed in.
-func withView<Result>(_ bytes: [UInt8], _ body: (ByteView) -> Result) -> Result {
-    bytes.withUnsafeBytes { body(ByteView($0)) }
+func withView<Result>(_ bytes: [UInt8], _ body: (ByteView) throws -> Result) rethrows -> Result {
+    try bytes.withUnsafeBytes { try body(ByteView($0)) }
 }

@@ -23,7 +23,7 @@ extension Worker {
         }
         if !fields.present.contains(.xRequestId) {
             let id = writeRequestID()
-            streamFields.append("x-request-id", id)
+            streamFields.append("x-request-id", id, isRepeated: false)
             note(requestID: id, exchange)
         }
         if parts.acceptsTrailers { streamFields.append("te", ByteView("trailers")) }

@@ -265,7 +265,9 @@ extension Worker {
         exchange.pointee.upstream = .none
         let (consumed, isStream) = (exchange.pointee.consumed, exchange.pointee.isStream)
         let keepsAlive = requestIsComplete && !exchange.pointee.closesDownstream
-        if isStream, !exchange.pointee.hasWholeBody { connection.pointee.session?.dropRest(of: exchange.pointee.stream) }
+        if isStream, !exchange.pointee.hasWholeBody {
+            connection.pointee.session?.dropRest(of: exchange.pointee.stream)
+        }
         end(exchange)
         if !isStream { afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive) }
     }

@@ -130,7 +130,7 @@ extension Worker {
     }
 
     /// Whether so many heads are held that those of requests under way are given up, and with them the second try.
-    var headsAreScarce: Bool { sessionPool.lentHeads > limits.bufferedBytes / BufferPool.smallest / 4 }
+    var headsAreScarce: Bool { sessionPool.weighedHeads > limits.bufferedBytes / BufferPool.smallest / 4 }
 
     /// The request will not be sent again: gives up what was kept for that.
     func forgetRequest(_ exchange: ExchangePointer, _ connection: Downstream) {
