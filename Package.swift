@@ -110,3 +110,25 @@ let package = Package(
         .testTarget(name: "TidyTests"),
     ]
 )
+
+/// Makes every target depend on all that stand below it, and not only on those it imports.
+///
+/// SwiftPM leaves a module as it is when a type has changed that reaches it through another module, and then both
+/// disagree about the size of that type: memory is corrupted (Swift 6.3, incremental builds). What a module may import
+/// is still what its own list says: TidyTests read it.
+func dependOnAllBelow(_ package: Package) {
+    var direct: [String: [Target.Dependency]] = [:]
+    for target in package.targets { direct[target.name] = target.dependencies }
+    func collect(_ dependencies: [Target.Dependency], into names: inout Set<String>) {
+        for case .byNameItem(let name, _) in dependencies where direct[name] != nil && names.insert(name).inserted {
+            collect(direct[name] ?? [], into: &names)
+        }
+    }
+    for target in package.targets {
+        var listed: Set<String> = [], all: Set<String> = []
+        for case .byNameItem(let name, _) in target.dependencies { listed.insert(name) }
+        collect(target.dependencies, into: &all)
+        target.dependencies += all.subtracting(listed).sorted().map { .byName(name: $0) }
+    }
+}
+dependOnAllBelow(package)

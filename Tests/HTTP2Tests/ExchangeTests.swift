@@ -384,9 +384,9 @@ import Testing
         var limits = HTTP2Limits()
         (limits.outboundBytes, limits.connectionOutboundBytes) = (8192, 16384)
         let side = Side.openServer(limits: limits, settings: [(4, 0)])
-        for number in [1, 3, 5] as [Int32] {
+        for number in [1, 3, 5] as [UInt32] {
             side.receive(Make.headers(number, Make.get))
-            guard let stream = side.streams[number] else { return #expect(Bool(false), "\(side.log)") }
+            guard let stream = side.streams[Int32(number)] else { return #expect(Bool(false), "\(side.log)") }
             side.respond(stream, body: true)
             let room = side.session.writableBytes(on: stream)
             #expect(room == (number == 5 ? 4096 : 8192))
