@@ -11,10 +11,10 @@ public struct DataPlaneLimits: Sendable {
     /// limit: 408 if no response has begun, else the connection is cut. Also the silence of a tunnel of which one
     /// side has ended.
     public var bodyIdleTimeoutMilliseconds: UInt64 = 60_000
-    /// A client connection that has never sent a request, in milliseconds. Default 75,000. At the limit: close.
-    public var firstRequestMilliseconds: UInt64 = 75_000
-    /// A client connection between two requests, in milliseconds. Default 75,000. At the limit: close.
+    /// A client connection without a request, in milliseconds. Default 75,000. At the limit: close.
     public var keepAliveIdleMilliseconds: UInt64 = 75_000
+    /// The same for a connection that has never sent one. Default nil: as for the others.
+    public var firstRequestMilliseconds: UInt64?
     /// An upstream connection without a request, in milliseconds. Default 60,000. At the limit: close.
     public var upstreamIdleMilliseconds: UInt64 = 60_000
     /// One attempt to connect to a pod, in milliseconds. Default 1,000.

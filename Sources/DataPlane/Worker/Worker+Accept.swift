@@ -41,7 +41,13 @@ extension Worker {
         connection.pointee.redirectPort = listener.redirectPort
         connection.pointee.purpose = listener.purpose
         if let context = listener.tls { return beginHandshake(connection, context) }
-        setDeadline(connection, now.adding(milliseconds: limits.firstRequestMilliseconds))
+        expectFirstRequest(connection)
+    }
+
+    /// The connection is made; its first request is awaited.
+    func expectFirstRequest(_ connection: Downstream) {
+        let limit = limits.firstRequestMilliseconds ?? limits.keepAliveIdleMilliseconds
+        setDeadline(connection, now.adding(milliseconds: limit))
     }
 
     /// Counts a connection of this address; false at the limit. This worker's share of the limit, since the kernel

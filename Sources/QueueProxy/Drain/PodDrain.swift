@@ -4,8 +4,8 @@ import Primitives
 ///
 /// A drain begins with the first `/wait-for-drain` or with SIGTERM. From then on health is answered with 503 while
 /// traffic is served as before. It is over when for the quiet period no new request has come. A hook that is not
-/// followed by SIGTERM within a second was the restart of one container: then everything is as it was. Beyond Knative's,
-/// a hook also waits for the requests under way, since kubelet stops the container when it is answered.
+/// followed by SIGTERM within a second was the restart of one container: then everything is as it was. Beyond
+/// Knative's, a hook also waits for the requests under way, since kubelet stops the container when it is answered.
 /// Source: spec/dataplane 1.10.
 public struct PodDrain: Sendable {
     /// How long after a hook SIGTERM may come, in milliseconds. Knative's.

@@ -17,8 +17,8 @@ public struct SidecarFailure: Error {
 
 /// The queue-proxy: the workers, and around them what Knative's sidecar does besides passing requests on.
 ///
-/// Lives on the main thread, which is the control thread: readiness, statistics, certificates, the drain. Make it before
-/// any other thread exists: signals are blocked here for all.
+/// Lives on the main thread, which is the control thread: readiness, statistics, certificates, the drain. Make it
+/// before any other thread exists: signals are blocked here for all.
 public final class QueueSidecar {
     let configuration: QueueConfiguration
     let log: SidecarLog

@@ -9,8 +9,8 @@ extension DataPlaneLimits {
     /// Descriptors that listeners, probes and logs need besides connections.
     static let reservedFiles = 64
 
-    /// The limits of the sidecar: those that peers know of Knative's, which are Go's (spec/dataplane 1.3, 1.8), and ours
-    /// where Go has none and memory is at stake.
+    /// The limits of the sidecar: those that peers know of Knative's, which are Go's (spec/dataplane 1.3, 1.8), and
+    /// ours where Go has none and memory is at stake.
     ///
     /// - Parameter files: how many files this process may have open.
     init(sidecar configuration: QueueConfiguration, files: Int) {
