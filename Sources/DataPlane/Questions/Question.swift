@@ -42,8 +42,10 @@ public struct Question: Sendable, Equatable {
 
 /// A whole response of the control thread's.
 public struct Answer: Sendable, Equatable {
-    /// Most bytes of a body: what a session keeps of one stream. What is longer is answered with 500.
-    public static let bodyLimit = 60 << 10
+    /// Most bytes of a body. What is longer is answered with 500.
+    public static let bodyLimit = 8 << 20
+    /// Most bytes of a body on a stream of HTTP/2: what a session keeps of one. What is longer is answered with 500.
+    public static let streamLimit = 60 << 10
 
     /// 200...599.
     public let status: Int

@@ -13,6 +13,9 @@ struct PendingQuestion {
     /// Bytes of the head in the client's inbound buffer.
     let consumed: Int
     let timer: TimerHandle
+    /// The answer's body, as long as it is being sent, and how much of it has gone.
+    var body: [UInt8] = []
+    var sent = 0
 }
 
 /// Requests that are not for the container: some are answered at once, others by the control thread, while their
@@ -105,26 +108,55 @@ extension Worker {
 
     /// The control thread has answered. Nothing happens if the asker has gone.
     func answered(_ asker: Asker, _ answer: Answer) {
-        guard let pending = questions[asker.token]?.pointee else { return }
-        remove(asker.token, pending)
-        guard let connection = downstreams[pending.connection], connection.pointee.phase != .closed else { return }
-        answer.body.withUnsafeBytes { bytes in
-            guard pending.stream == .none else {
-                guard let session = connection.pointee.session else { return }
-                output.clear()
-                send(
-                    answer.status, contentType: answer.contentType, isError: false, hash: .empty,
-                    body: ByteView(bytes), isHead: pending.isHead, session, pending.stream)
-                return touch(connection)
-            }
-            let keepsAlive = pending.keepsAlive && !isDraining
-            writeHead(
-                answer.status, contentType: answer.contentType, isError: false, hash: .empty,
-                count: bytes.count, keepsAlive: keepsAlive)
-            output.appendWritten()
-            if !pending.isHead { output.append(ByteView(bytes)) }
-            finishAnswer(connection, consumed: pending.consumed, keepsAlive: keepsAlive)
+        guard let pending = questions[asker.token]?.pointee, pending.body.isEmpty else { return }
+        guard pending.stream == .none else {
+            remove(asker.token, pending)
+            return answerStream(pending, answer.body.count <= Answer.streamLimit ? answer : Answer(status: 500))
         }
+        guard let connection = downstreams[pending.connection], connection.pointee.phase != .closed else { return }
+        let keepsAlive = pending.keepsAlive && !isDraining
+        writeHead(
+            answer.status, contentType: answer.contentType, isError: false, hash: .empty, count: answer.body.count,
+            keepsAlive: keepsAlive)
+        output.appendWritten()
+        guard answer.body.count > Self.readBytes, !pending.isHead else {
+            remove(asker.token, pending)
+            return answer.body.withUnsafeBytes { bytes in
+                if !pending.isHead { output.append(ByteView(bytes)) }
+                finishAnswer(connection, consumed: pending.consumed, keepsAlive: keepsAlive)
+            }
+        }
+        questions[asker.token]?.pointee.body = answer.body
+        guard sendOutput(connection) else { return close(connection) }
+        continueAnswer(connection)
+    }
+
+    private func answerStream(_ pending: PendingQuestion, _ answer: Answer) {
+        guard let connection = downstreams[pending.connection], let session = connection.pointee.session else { return }
+        output.clear()
+        answer.body.withUnsafeBytes { bytes in
+            send(
+                answer.status, contentType: answer.contentType, isError: false, hash: .empty, body: ByteView(bytes),
+                isHead: pending.isHead, session, pending.stream)
+        }
+        touch(connection)
+    }
+
+    /// Sends on a long answer, as much as the client takes.
+    private func continueAnswer(_ connection: Downstream) {
+        let token = connection.pointee.question
+        guard let question = questions[token] else { return }
+        while question.pointee.sent < question.pointee.body.count {
+            guard connection.pointee.outbound.count == 0 else { return }
+            let start = question.pointee.sent
+            let end = min(question.pointee.body.count, start + Self.readBytes)
+            question.pointee.sent = end
+            let isSent = question.pointee.body.withUnsafeBytes { sendBytes(connection, ByteView($0)[start..<end]) }
+            guard isSent else { return close(connection) }
+        }
+        let pending = question.pointee
+        remove(token, pending)
+        afterResponse(connection, consumed: pending.consumed, keepsAlive: pending.keepsAlive && !isDraining)
     }
 
     /// Nobody answered in time.
@@ -132,6 +164,7 @@ extension Worker {
         guard let pending = questions[token]?.pointee else { return }
         remove(token, pending)
         guard let connection = downstreams[pending.connection], connection.pointee.phase != .closed else { return }
+        guard pending.body.isEmpty else { return cut(connection) }  // it takes its answer too slowly
         guard pending.stream == .none else {
             guard let session = connection.pointee.session else { return }
             reply(session, pending.stream, .overloaded, isHead: pending.isHead, isGRPC: false)
@@ -192,8 +225,9 @@ extension Worker {
 
     // MARK: Who has gone
 
-    /// The client said something, or goodbye, while it waits.
+    /// The client said something, or goodbye, while it waits; or it takes more of a long answer.
     func askingReady(_ connection: Downstream) {
+        if questions[connection.pointee.question]?.pointee.body.isEmpty == false { return continueAnswer(connection) }
         guard connection.pointee.peerHasClosed, let pending = questions[connection.pointee.question]?.pointee,
             connection.pointee.inbound.count <= pending.consumed, isAtEnd(connection)
         else { return }
