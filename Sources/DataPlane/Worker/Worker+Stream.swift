@@ -12,15 +12,15 @@ extension Worker {
         connection.pointee.requestsBegun += 1
         connection.pointee.lastProgress = now
         let parts = RequestParts(head.pointee)
-        guard let target = route(parts) else { return refuse(connection, session, stream, parts, .noRoute) }
+        guard let target = route(host: parts.host) else { return refuse(connection, session, stream, parts, .noRoute) }
         if connection.pointee.redirectPort != 0 { return redirect(connection, session, stream, parts) }
-        guard let exchange = open(connection, stream, parts, target) else {
+        guard let exchange = open(connection, stream, RequestTraits(parts), consume target) else {
             return refuse(connection, session, stream, parts, .overloaded)
         }
         session.setContext(exchange.pointee.token.packed, of: stream)
         connection.pointee.streamExchanges += 1
         if options.accessLog != .off { note(exchange, parts, head.pointee.fields) }
-        admit(exchange, connection, to: target)
+        admit(exchange, connection)
     }
 
     private func refuse(
