@@ -15,9 +15,11 @@ extension Worker {
     func beginExchange(_ connection: Downstream, _ bytes: ByteView) {
         connection.pointee.requestsBegun += 1
         let parts = RequestParts(requestHead, of: bytes)
+        if let desk, isQuestion(connection, parts, desk) { return }
         guard let target = route(parts) else { return replyWithoutExchange(connection, .noRoute) }
         if connection.pointee.redirectPort != 0 { return redirect(connection, parts) }
-        guard let exchange = open(connection, .none, parts, target) else {
+        let isProxied = isSidecar && isFromActivator(parts, requestHead.fields)
+        guard let exchange = open(connection, .none, parts, target, isProxied: isProxied) else {
             return replyWithoutExchange(connection, .overloaded)
         }
         headOwner = exchange.pointee.token
@@ -31,16 +33,18 @@ extension Worker {
         admit(exchange, connection, to: target)
     }
 
-    /// The revision that serves the request; nil if no rule has its host.
+    /// The revision that serves the request; nil if no rule has its host. A sidecar has one, whatever the host.
     func route(_ parts: RequestParts) -> RevisionTarget? {
         let routes = snapshot  // one reference for three looks
+        if isSidecar { return routes.targets.first }
         guard let route = routes.table.match(host: parts.host) else { return nil }
         return routes.targets[routes.table.pick(route)]
     }
 
     /// Makes the exchange of a request, counted and with its time limit running. Nil at the limit of exchanges.
     func open(
-        _ connection: Downstream, _ stream: HTTP2Stream, _ parts: RequestParts, _ target: RevisionTarget
+        _ connection: Downstream, _ stream: HTTP2Stream, _ parts: RequestParts, _ target: RevisionTarget,
+        isProxied: Bool
     ) -> ExchangePointer? {
         guard let token = exchanges.vacancy() else { return nil }
         let exchange = exchanges.insert(
@@ -49,14 +53,15 @@ extension Worker {
                 limits: limits.http, now: now),
             at: token)
         if exchange.pointee.isStream, !parts.isGRPC, !parts.wantsUpgrade { expectBody(exchange) }
-        count(arrivalAt: target)
+        exchange.pointee.isProxied = isProxied
+        count(arrivalAt: target, proxied: isProxied)
         armDeadline(exchange)
         return exchange
     }
 
-    private func count(arrivalAt target: RevisionTarget) {
+    private func count(arrivalAt target: RevisionTarget, proxied isProxied: Bool) {
         let cell = target.cell(options.index)
-        cell.pointee.stats.arrive(now: now, proxied: false)
+        cell.pointee.stats.arrive(now: now, proxied: isProxied)
         if !cell.pointee.isListed {
             cell.pointee.isListed = true
             listedTargets.append(target)
@@ -92,7 +97,8 @@ extension Worker {
         case .queued(let ticket):
             exchange.pointee.ticket = ticket
             exchange.pointee.stage = .waiting
-            exchange.pointee.waited = true
+            // Who scales wants to know of the first request after a wait; a sidecar has nobody to tell.
+            exchange.pointee.waited = !isSidecar
             if target.cell(options.index).pointee.view.count == 0 {
                 exchange.pointee.flags.insert(ResponseFlags(.coldStart))
             }
@@ -157,7 +163,8 @@ extension Worker {
         exchange.pointee.stage = .ended
         if exchange.pointee.timer != .none { timers.cancel(exchange.pointee.timer) }
         releaseSlot(exchange)
-        exchange.pointee.target.cell(options.index).pointee.stats.leave(now: now, proxied: false)
+        exchange.pointee.target.cell(options.index).pointee.stats.leave(
+            now: now, proxied: exchange.pointee.isProxied)
         if options.accessLog != .off { writeLog(exchange) }
         buffers.release(&exchange.pointee.log.bytes)
         releaseBodies(exchange)
@@ -238,7 +245,9 @@ extension Worker {
             guard exchange.pointee.deadline <= now else { return armDeadline(exchange) }
         }
         guard exchange.pointee.responseHasStarted else {
-            return fail(exchange, exchange.pointee.stage == .waiting ? .queueTimeout : .responseTimeout)
+            // In a sidecar the same limit covers the queue and the container (spec/dataplane 1.7).
+            let isQueued = exchange.pointee.stage == .waiting && !isSidecar
+            return fail(exchange, isQueued ? .queueTimeout : .responseTimeout)
         }
         guard let connection = downstreams[exchange.pointee.downstream] else { return clientGone(exchange) }
         exchange.pointee.flags.insert(ResponseFlags(.upstreamTimeout))
@@ -250,6 +259,7 @@ extension Worker {
         end(exchange)
         guard endsCleanly || isTunnel else { return cut(connection) }
         output.clear()
+        if endsCleanly, isSidecar { output.append(ByteView("f\r\nrequest timeout\r\n")) }
         if endsCleanly { output.append(ByteView("0\r\n\r\n")) }
         guard sendOutput(connection) else { return close(connection) }
         beginLinger(connection)

@@ -19,6 +19,8 @@ struct ProxySetup {
     var timeouts = RevisionTimeouts()
     var limits = DataPlaneLimits()
     var trustsForwarded = false
+    var forwarding = ForwardingMode.ingress
+    var questions: QuestionDesk?
     /// A small receive buffer makes a pod slow.
     var podReceiveBuffer: Int32?
     /// Where clients connect to.
@@ -64,6 +66,8 @@ final class ProxyHarness {
         options.count = setup.workers
         options.limits = setup.limits
         options.trustsForwarded = setup.trustsForwarded
+        options.forwarding = setup.forwarding
+        options.questions = setup.questions
         options.accessLog = .envoy
         options.seed = 7
         options.certificates = setup.certificates
@@ -133,6 +137,7 @@ final class ProxyHarness {
             sum.handshakes += gauges.handshakes
             sum.failedHandshakes += gauges.failedHandshakes
             sum.exchanges += gauges.exchanges
+            sum.questions += gauges.questions
             sum.lentBytes += gauges.lentBytes
             sum.timers += gauges.timers
         }
@@ -176,7 +181,8 @@ final class ProxyHarness {
         for client in clients { client.close() }
         defer { end() }
         try until("at rest") {
-            $0.downstreams == 0 && $0.upstreams == 0 && $0.exchanges == 0 && $0.lentBytes == 0 && $0.handshakes == 0
+            $0.questions == 0 && $0.downstreams == 0 && $0.upstreams == 0 && $0.exchanges == 0 && $0.lentBytes == 0
+                && $0.handshakes == 0
                 && group.connectionCount == 0
         }
         // Connections of HTTP/2 that are kept may have timers that will find nothing to do.
