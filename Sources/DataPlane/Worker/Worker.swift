@@ -72,6 +72,8 @@ public final class Worker {
     var exchanges: Slab<Exchange>
     /// Requests that wait for an answer of the control thread's.
     var questions: Slab<PendingQuestion>
+    /// How many of them are being answered in pieces.
+    var longAnswers = 0
     var pool = UpstreamPool()
     var snapshot: RoutingSnapshot
     var now: Instant
