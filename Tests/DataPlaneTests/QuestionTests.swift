@@ -222,11 +222,13 @@ import Testing
             let body = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ $0 >> 8) & 0x7F }
             let client = try proxy.client(listener: 1)
             let other = try proxy.client2(listener: 1)
-            for round in 0..<2 {
+            var asked: [Question] = []
+            for _ in 0..<2 {
                 try client.send(ProxyHarness.get("/metrics"))
-                let first = try question(proxy, after: round * 2)
+                let first = try question(proxy, after: asked)
                 let stream = try other.request(ProxyHarness.fields("GET", "/metrics"))
-                let second = try question(proxy, after: round * 2 + 1)
+                let second = try question(proxy, after: asked + [first])
+                asked += [first, second]
                 for asker in [first.asker, second.asker] {
                     proxy.group.answer(asker, Answer(status: 200, contentType: .prometheus, body: body))
                 }
@@ -249,9 +251,10 @@ import Testing
             let answer = Answer(status: 200, contentType: .plain, body: [UInt8](repeating: 65, count: 8 << 20))
             let (idle, late) = (try proxy.client(listener: 1), try proxy.client(listener: 1))
             try idle.send(ProxyHarness.get("/metrics"))
-            proxy.group.answer(try question(proxy).asker, answer)
+            let first = try question(proxy)
+            proxy.group.answer(first.asker, answer)
             try late.send(ProxyHarness.get("/metrics"))
-            proxy.group.answer(try question(proxy, after: 1).asker, answer)
+            proxy.group.answer(try question(proxy, after: [first]).asker, answer)
             #expect(try late.receiveMessage().status == 503)
             try proxy.until("cut") { $0.questions == 0 && $0.downstreams == 0 }
         }
