@@ -82,6 +82,8 @@ struct Exchange: ~Copyable {
     /// HTTP/2: the pod's trailers, kept until the body before them has left.
     var responseTrailers: UnsafeMutablePointer<HTTP2Head>?
     var closesDownstream: Bool
+    /// Whether an activator counts it too.
+    var isProxied = false
 
     // Accounting.
     let arrivedAt: Instant

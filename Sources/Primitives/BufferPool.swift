@@ -88,17 +88,17 @@ public struct Buffer: ~Copyable {
     }
 }
 
-/// Memory for bytes in flight, in classes of powers of two from 4 KiB to 256 KiB, reused last-in first-out.
+/// Memory for bytes in flight, in classes of powers of two from 4 KiB to 1 MiB, reused last-in first-out.
 ///
 /// One a worker, owned by its thread. What is lent out is bounded by `limit`; what is kept for reuse by `keep`.
 public struct BufferPool: ~Copyable {
     /// Smallest class, in bytes.
     public static let smallest = 4096
     /// Largest class, in bytes.
-    public static let largest = 256 * 1024
+    public static let largest = 1 << 20
 
     /// The unused ones of each class: the first of a chain, each with the address of the next in its first bytes.
-    @usableFromInline var kept = InlineArray<7, UnsafeMutableRawPointer?>(repeating: nil)
+    @usableFromInline var kept = InlineArray<9, UnsafeMutableRawPointer?>(repeating: nil)
     @usableFromInline var keptBytes = 0
     @usableFromInline let limit: Int
     @usableFromInline let keep: Int

@@ -25,11 +25,8 @@ extension Worker {
     func writeRequestHead(
         _ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream, _ exchange: ExchangePointer
     ) {
-        output.writer.append(parts.methodBytes)
-        output.writer.append(ASCII.space)
-        if parts.pathPrefix.utf8CodeUnitCount > 0 { output.writer.append(parts.pathPrefix) }
-        output.writer.append(parts.path)
-        output.writer.append(" HTTP/1.1\r\n")
+        if isSidecar { return writeContainerRequest(parts, fields, connection) }
+        writeRequestLine(parts)
         if parts.hostIsReplaced { HeadWriter.writeField("Host", parts.authority, to: &output.writer) }
         HeadWriter.writeFields(fields, of: parts.bytes, excluding: excluded(of: parts), to: &output.writer)
         writeForwarding(parts, fields, connection)
@@ -39,6 +36,19 @@ extension Worker {
             output.writer.append("\r\n")
             note(requestID: id, exchange)
         }
+        writeEnd(parts, fields)
+    }
+
+    func writeRequestLine(_ parts: RequestParts) {
+        output.writer.append(parts.methodBytes)
+        output.writer.append(ASCII.space)
+        if parts.pathPrefix.utf8CodeUnitCount > 0 { output.writer.append(parts.pathPrefix) }
+        output.writer.append(parts.path)
+        output.writer.append(" HTTP/1.1\r\n")
+    }
+
+    /// Writes what belongs to the connection, and the empty line.
+    func writeEnd(_ parts: RequestParts, _ fields: borrowing FieldTable) {
         writeFraming(parts, fields)
         if parts.wantsUpgrade {
             writeUpgrade(parts, fields)
@@ -132,7 +142,7 @@ extension Worker {
         }
     }
 
-    private func writeForwardedFor(_ parts: RequestParts, _ fields: borrowing FieldTable) {
+    func writeForwardedFor(_ parts: RequestParts, _ fields: borrowing FieldTable) {
         var index = fields.firstIndex(of: .xForwardedFor)
         while let line = index {
             output.writer.append(fields.value(line, in: parts.bytes))
@@ -141,7 +151,7 @@ extension Worker {
         }
     }
 
-    private func value(of field: KnownField, _ parts: RequestParts, _ fields: borrowing FieldTable) -> ByteView {
+    func value(of field: KnownField, _ parts: RequestParts, _ fields: borrowing FieldTable) -> ByteView {
         fields.firstIndex(of: field).map { fields.value($0, in: parts.bytes) } ?? .empty
     }
 

@@ -16,7 +16,7 @@ struct RequestParts {
     /// What stands before `path` when it is sent on: `/` or `*` that an absolute form left out.
     let pathPrefix: StaticString
     let path: ByteView
-    let authority: ByteView
+    var authority: ByteView
     let host: ByteView
     let framing: BodyFraming
     let keepsAlive: Bool
@@ -25,7 +25,7 @@ struct RequestParts {
     /// Whether the client asks to change the protocol: HTTP/1.1's upgrade or HTTP/2's extended CONNECT.
     let wantsUpgrade: Bool
     /// Whether the `Host` among the fields is not the authority, since the target said it.
-    let hostIsReplaced: Bool
+    var hostIsReplaced: Bool
     /// Bytes of the head in the client's inbound buffer; 0 in HTTP/2, whose heads have their own memory.
     let headLength: Int
     let isGRPC: Bool

@@ -29,6 +29,8 @@ enum Refusal: Equatable {
     case revisionGone
     /// No pod took a connection.
     case connectFailed
+    /// The container beside a sidecar took no connection.
+    case containerUnreachable
     /// The pod's certificate was refused, or no TLS came about with it.
     case upstreamTLS(TLSFailure.Kind)
     /// The pod closed or broke the connection without an answer.
@@ -44,7 +46,7 @@ enum Refusal: Equatable {
         case .headTimeout, .bodyTimeout: 408
         case .overloaded, .queueFull, .revisionGone, .connectFailed: 503
         case .queueTimeout, .responseTimeout: 504
-        case .upstreamReset, .upstreamTLS, .badResponse: 502
+        case .upstreamReset, .upstreamTLS, .badResponse, .containerUnreachable: 502
         }
     }
 
@@ -61,6 +63,7 @@ enum Refusal: Equatable {
         case .responseTimeout: "request timeout"
         case .revisionGone: "the revision has no pod that can serve\n"
         case .connectFailed: "no pod of the revision accepts connections\n"
+        case .containerUnreachable: "the container accepts no connections\n"
         case .upstreamTLS(.certificateRefused): "the pod's certificate was refused\n"
         case .upstreamTLS(.requiredNameMissing): "the pod's certificate lacks the required name\n"
         case .upstreamTLS: "the TLS handshake with the pod failed\n"
@@ -79,7 +82,7 @@ enum Refusal: Equatable {
         case .queueTimeout: .queueTimeout
         case .responseTimeout: .upstreamTimeout
         case .revisionGone: .noHealthyUpstream
-        case .connectFailed, .upstreamTLS: .upstreamConnectionFailure
+        case .connectFailed, .containerUnreachable, .upstreamTLS: .upstreamConnectionFailure
         case .upstreamReset: .upstreamConnectionTermination
         case .badResponse: .upstreamProtocolError
         }

@@ -14,10 +14,14 @@ extension Worker {
     /// Starts the exchange of the head just parsed, which stands at the front of `bytes`.
     func beginExchange(_ connection: Downstream, _ bytes: ByteView) {
         connection.pointee.requestsBegun += 1
-        let host = bytes[requestHead.host]
-        guard let target = route(host: host) else { return replyWithoutExchange(connection, .noRoute) }
+        if let desk, isQuestion(connection, RequestParts(requestHead, of: bytes), desk) { return }
+        guard let target = route(host: bytes[requestHead.host]) else {
+            return replyWithoutExchange(connection, .noRoute)
+        }
         if connection.pointee.redirectPort != 0 { return redirect(connection, RequestParts(requestHead, of: bytes)) }
-        guard let exchange = open(connection, .none, RequestTraits(requestHead), consume target) else {
+        let isProxied = isSidecar && isFromActivator(RequestParts(requestHead, of: bytes), requestHead.fields)
+        let traits = RequestTraits(requestHead)
+        guard let exchange = open(connection, .none, traits, consume target, isProxied: isProxied) else {
             return replyWithoutExchange(connection, .overloaded)
         }
         headOwner = exchange.pointee.token
@@ -31,10 +35,11 @@ extension Worker {
         admit(exchange, connection)
     }
 
-    /// The revision that serves a request for `host`; nil if no rule has it.
+    /// The revision that serves a request for `host`; nil if no rule has it. A sidecar has one, whatever the host.
     func route(host: ByteView) -> RevisionTarget? {
+        if isSidecar { return snapshot.targets.first }
         // The snapshot is replaced between two events only, never inside one.
-        Unmanaged.passUnretained(snapshot)._withUnsafeGuaranteedRef { $0.target(of: host) }
+        return Unmanaged.passUnretained(snapshot)._withUnsafeGuaranteedRef { $0.target(of: host) }
     }
 
     /// Calls `body` with the revision of `exchange`, without counting references: an exchange keeps its revision, and
@@ -46,24 +51,25 @@ extension Worker {
 
     /// Makes the exchange of a request, counted and with its time limit running. Nil at the limit of exchanges.
     func open(
-        _ connection: Downstream, _ stream: HTTP2Stream, _ request: RequestTraits, _ target: consuming RevisionTarget
+        _ connection: Downstream, _ stream: HTTP2Stream, _ request: RequestTraits, _ target: consuming RevisionTarget,
+        isProxied: Bool
     ) -> ExchangePointer? {
         guard let token = exchanges.vacancy() else { return nil }
         let exchange = exchanges.occupy(token)
         exchange.initialize(
             to: Exchange(
                 token: token, downstream: connection.pointee.token, stream: stream, target: consume target,
-                request: request,
-                limits: limits.http, now: now))
+                request: request, limits: limits.http, now: now))
         if exchange.pointee.isStream, !request.isGRPC, !request.wantsUpgrade { expectBody(exchange) }
-        withTarget(of: exchange) { count(arrivalAt: $0) }
+        exchange.pointee.isProxied = isProxied
+        withTarget(of: exchange) { count(arrivalAt: $0, proxied: isProxied) }
         armDeadline(exchange)
         return exchange
     }
 
-    private func count(arrivalAt target: RevisionTarget) {
+    private func count(arrivalAt target: RevisionTarget, proxied isProxied: Bool) {
         let cell = target.cell(options.index)
-        cell.pointee.stats.arrive(now: now, proxied: false)
+        cell.pointee.stats.arrive(now: now, proxied: isProxied)
         if !cell.pointee.isListed {
             cell.pointee.isListed = true
             listedTargets.append(target)
@@ -104,7 +110,8 @@ extension Worker {
         case .queued(let ticket):
             exchange.pointee.ticket = ticket
             exchange.pointee.stage = .waiting
-            exchange.pointee.waited = true
+            // Who scales wants to know of the first request after a wait; a sidecar has nobody to tell.
+            exchange.pointee.waited = !isSidecar
             if target.cell(options.index).pointee.view.count == 0 {
                 exchange.pointee.flags.insert(ResponseFlags(.coldStart))
             }
@@ -167,7 +174,9 @@ extension Worker {
         }
         exchange.pointee.stage = .ended
         releaseSlot(exchange)
-        withTarget(of: exchange) { $0.cell(options.index).pointee.stats.leave(now: now, proxied: false) }
+        withTarget(of: exchange) {
+            $0.cell(options.index).pointee.stats.leave(now: now, proxied: exchange.pointee.isProxied)
+        }
         if options.accessLog != .off { writeLog(exchange) }
         buffers.release(&exchange.pointee.log.bytes)
         releaseBodies(exchange)
@@ -262,7 +271,9 @@ extension Worker {
             guard exchange.pointee.deadline <= now else { return armDeadline(exchange) }
         }
         guard exchange.pointee.responseHasStarted else {
-            return fail(exchange, exchange.pointee.stage == .waiting ? .queueTimeout : .responseTimeout)
+            // In a sidecar the same limit covers the queue and the container (spec/dataplane 1.7).
+            let isQueued = exchange.pointee.stage == .waiting && !isSidecar
+            return fail(exchange, isQueued ? .queueTimeout : .responseTimeout)
         }
         guard let connection = downstreams[exchange.pointee.downstream] else { return clientGone(exchange) }
         exchange.pointee.flags.insert(ResponseFlags(.upstreamTimeout))
@@ -274,6 +285,7 @@ extension Worker {
         end(exchange)
         guard endsCleanly || isTunnel else { return cut(connection) }
         output.clear()
+        if endsCleanly, isSidecar { output.append(ByteView("f\r\nrequest timeout\r\n")) }
         if endsCleanly { output.append(ByteView("0\r\n\r\n")) }
         guard sendOutput(connection) else { return close(connection) }
         beginLinger(connection)

@@ -12,9 +12,12 @@ extension Worker {
         connection.pointee.requestsBegun += 1
         connection.pointee.lastProgress = now
         let parts = RequestParts(head.pointee)
+        if let desk, isQuestion(connection, session, stream, parts, head.pointee.fields, desk) { return }
         guard let target = route(host: parts.host) else { return refuse(connection, session, stream, parts, .noRoute) }
         if connection.pointee.redirectPort != 0 { return redirect(connection, session, stream, parts) }
-        guard let exchange = open(connection, stream, RequestTraits(parts), consume target) else {
+        let isProxied = isSidecar && isFromActivator(parts, head.pointee.fields)
+        let traits = RequestTraits(parts)
+        guard let exchange = open(connection, stream, traits, consume target, isProxied: isProxied) else {
             return refuse(connection, session, stream, parts, .overloaded)
         }
         session.setContext(exchange.pointee.token.packed, of: stream)
@@ -192,7 +195,8 @@ extension Worker {
     func reply(_ session: HTTP2Session, _ stream: HTTP2Stream, _ refusal: Refusal, isHead: Bool, isGRPC: Bool) {
         output.clear()
         var hasBody = false
-        if isGRPC {
+        // A sidecar's answers are for Knative's parts, which look at HTTP's status (spec/dataplane 1.6, 1.7).
+        if isGRPC, !isSidecar {
             streamFields.beginResponse(status: 200)
             streamFields.append("content-type", ByteView("application/grpc"))
             appendStatus(refusal.grpcStatus, refusal)
@@ -249,7 +253,9 @@ extension Worker {
     func endStreamLate(_ exchange: ExchangePointer, _ connection: Downstream) {
         guard !exchange.pointee.isGRPC, exchange.pointee.responseIsChunked, let session = connection.pointee.session
         else { return failStream(exchange, connection, .responseTimeout) }
-        if session.write(.empty, end: true, on: exchange.pointee.stream, now: now) == nil {
+        // Whoever speaks WebSocket takes no text of ours for a body.
+        let text = isSidecar && !exchange.pointee.asksForTunnel ? ByteView("request timeout") : .empty
+        if session.write(text, end: true, on: exchange.pointee.stream, now: now) != text.count {
             session.reset(exchange.pointee.stream, .internalError)
         }
         session.dropRest(of: exchange.pointee.stream)

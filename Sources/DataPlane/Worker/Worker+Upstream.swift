@@ -84,7 +84,7 @@ extension Worker {
         }
         if upstream.pointee.phase == .connecting {
             upstream.pointee.timer = timers.arm(
-                now.adding(milliseconds: limits.upstreamConnectMilliseconds),
+                now.adding(milliseconds: connectMilliseconds(exchange)),
                 payload: TaggedToken(.upstream, token).packed)
         } else {
             upstreamConnected(upstream)
@@ -97,6 +97,7 @@ extension Worker {
     ) {
         let isOurFault = [EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL].contains(code)
         guard !isOurFault else { return fail(exchange, .overloaded) }
+        guard !isSidecar else { return containerRefused(exchange, connection, code) }
         let target = exchange.pointee.target
         if target.gate.suspend(endpoint) { events.post(.suspect(target, endpoint)) }
         releaseSlot(exchange)

@@ -19,6 +19,8 @@ struct ProxySetup {
     var timeouts = RevisionTimeouts()
     var limits = DataPlaneLimits()
     var trustsForwarded = false
+    var forwarding = ForwardingMode.ingress
+    var questions: QuestionDesk?
     /// A small receive buffer makes a pod slow.
     var podReceiveBuffer: Int32?
     /// Where clients connect to.
@@ -64,6 +66,8 @@ final class ProxyHarness {
         options.count = setup.workers
         options.limits = setup.limits
         options.trustsForwarded = setup.trustsForwarded
+        options.forwarding = setup.forwarding
+        options.questions = setup.questions
         options.accessLog = .envoy
         options.seed = 7
         options.certificates = setup.certificates
@@ -85,8 +89,10 @@ final class ProxyHarness {
     func accept() throws -> Peer { try pods[0].accept() }
 
     /// A new client connection of HTTP/2 by prior knowledge.
-    func client2(settings: [(UInt16, UInt32)] = [], receiveBuffer: Int32? = nil) throws -> HTTP2Peer {
-        try HTTP2Peer(client: client(receiveBuffer: receiveBuffer), settings: settings)
+    func client2(
+        settings: [(UInt16, UInt32)] = [], receiveBuffer: Int32? = nil, listener: Int = 0
+    ) throws -> HTTP2Peer {
+        try HTTP2Peer(client: client(receiveBuffer: receiveBuffer, listener: listener), settings: settings)
     }
 
     /// A pod's next connection, which is of HTTP/2.
@@ -133,6 +139,7 @@ final class ProxyHarness {
             sum.handshakes += gauges.handshakes
             sum.failedHandshakes += gauges.failedHandshakes
             sum.exchanges += gauges.exchanges
+            sum.questions += gauges.questions
             sum.lentBytes += gauges.lentBytes
             sum.timers += gauges.timers
         }
@@ -176,7 +183,8 @@ final class ProxyHarness {
         for client in clients { client.close() }
         defer { end() }
         try until("at rest") {
-            $0.downstreams == 0 && $0.upstreams == 0 && $0.exchanges == 0 && $0.lentBytes == 0 && $0.handshakes == 0
+            $0.questions == 0 && $0.downstreams == 0 && $0.upstreams == 0 && $0.exchanges == 0 && $0.lentBytes == 0
+                && $0.handshakes == 0
                 && group.connectionCount == 0
         }
         // Connections of HTTP/2 that are kept may have timers that will find nothing to do.

@@ -1,0 +1,11 @@
+/// Whom a worker stands in for. Chosen once; it decides where requests go, what the pod is told, and how errors read.
+public enum ForwardingMode: Sendable, Equatable {
+    /// Hosts choose the revision; clients are strangers, so what they say about who asked is overwritten or, with
+    /// `WorkerOptions.trustsForwarded`, completed; a pod that refuses a connection is suspended and another one tried.
+    case ingress
+    /// Knative's queue-proxy: every request goes to the first target of the snapshot, which must have one endpoint,
+    /// whatever its host. What came in `X-Forwarded-*` and `Forwarded` is believed, the peer is added, the host that an
+    /// activator has replaced is restored, and nothing else is made up. A container that refuses a connection is a 502.
+    /// Source: spec/dataplane 1.6 to 1.8.
+    case sidecar
+}
