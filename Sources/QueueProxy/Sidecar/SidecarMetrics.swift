@@ -51,8 +51,6 @@ struct SidecarMetrics {
         guard let security = listener.security else { return nil }
         do {
             var settings = security.settings
-            // A page may be longer than a stream of HTTP/2 keeps.
-            settings.common.protocols = [.http1]
             if let file = security.clientAuthorityFile {
                 settings.clientAuthorities = try TrustBundle(pem: read(file), file: file)
             }
