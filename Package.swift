@@ -66,7 +66,8 @@ let package = Package(
             ]),
         module(
             "LocalPlatform", imports: ["EventLoop", "HTTP", "HTTP2", "Primitives", logging], pages: ["Lifecycle.md"]),
-        module("QueueProxy", imports: ["EventLoop", "TLS", "Primitives"]),
+        module(
+            "QueueProxy", imports: ["DataPlane", "EventLoop", "HTTP", "HTTP1", "TLS", "Telemetry", "Primitives"]),
         // Level 6: compositions
         module(
             "Roles",
@@ -82,6 +83,7 @@ let package = Package(
         // Tests only
         module("Simulation", imports: ["Admission", "Balancing", "Primitives"]),
         .target(name: "HTTP2Wire", dependencies: ["CNGHTTP2"], path: "Tests/HTTP2Wire"),
+        .target(name: "OTLPWire", path: "Tests/OTLPWire"),
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
@@ -90,19 +92,19 @@ let package = Package(
         tests(of: "Routing", imports: ["Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
         tests(of: "Scaling", imports: ["Primitives"]),
-        tests(of: "Telemetry", imports: ["HTTP", "Primitives"]),
+        tests(of: "Telemetry", imports: ["HTTP", "OTLPWire", "Primitives"]),
         tests(of: "Knative", imports: ["Scaling", "Primitives"]),
         tests(of: "EventLoop", imports: ["Primitives"]),
         tests(
             of: "DataPlane",
             imports: [
                 "EventLoop", "HTTP", "HTTP1", "HTTP2", "HTTP2Wire", "TLS", "Routing", "Balancing", "Admission",
-                "Telemetry", "Primitives",
+                "OTLPWire", "Telemetry", "Primitives",
             ]),
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(of: "LocalPlatform", imports: ["EventLoop", "HTTP2", "Primitives"]),
-        tests(of: "QueueProxy", imports: ["martlet-queue", "EventLoop", "TLS", "Primitives"]),
+        tests(of: "QueueProxy", imports: ["martlet-queue", "EventLoop", "OTLPWire", "TLS", "Telemetry", "Primitives"]),
         tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
         .testTarget(
