@@ -96,6 +96,8 @@ struct Exchange: ~Copyable {
     var bytesSent: UInt64 = 0
     var flags = ResponseFlags()
     var log = LogNote()
+    /// What telemetry keeps of it (`RequestNote`); none without telemetry.
+    var note = Buffer.none
 
     var timer = TimerHandle.none
 

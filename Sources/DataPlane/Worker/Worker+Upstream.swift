@@ -12,6 +12,7 @@ extension Worker {
 
     /// Sends the request of `exchange`, which has a slot of `endpoint`, on the warmest unused connection or a new one.
     func dispatch(_ exchange: ExchangePointer, _ connection: Downstream, to endpoint: Endpoint) {
+        if let telemetry { telemetryDispatches(exchange, to: endpoint, telemetry) }
         if usesStream(exchange) { return dispatchStream(exchange, connection, to: endpoint) }
         while let token = pool.pop(endpoint: endpoint.id) {
             guard let upstream = upstreams[token], upstream.pointee.phase == .pooled else { continue }

@@ -26,6 +26,8 @@ public struct WorkerOptions: Sendable {
     public var certificates: CertificateSet?
     /// Keys of session tickets, shared by all workers. Nil: sessions are not resumed.
     public var tickets: TicketKeyRing?
+    /// Request log, metrics and spans. Nil: there are none. Default nil.
+    public var telemetry: RequestTelemetry?
     /// The form of the access log.
     public var accessLog = AccessLogFormat.off
     /// Seed of the random choices.
@@ -45,6 +47,8 @@ public final class Worker {
     let limits: DataPlaneLimits
     /// Whether it forwards as a sidecar (`ForwardingMode`).
     let isSidecar: Bool
+    /// Request log, metrics and spans; nil if there are none.
+    let telemetry: WorkerTelemetry?
     /// Every worker's mailbox; `mailbox` is this one's.
     let peers: [Mailbox<WorkerCommand>]
     let mailbox: Mailbox<WorkerCommand>
@@ -127,12 +131,17 @@ public final class Worker {
         self.options = options
         limits = options.limits
         isSidecar = options.forwarding == .sidecar
+        telemetry = options.telemetry.map { shared in
+            // Ids must not come again when the process starts anew, so the clock is part of their seed.
+            let seed = MonotonicClock.wallNanoseconds() &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(options.index) << 48
+            return WorkerTelemetry(shared, worker: options.index, seed: seed ^ options.seed)
+        }
         peers = mailboxes
         mailbox = mailboxes[options.index]
         self.events = events
         self.connectionBudget = connectionBudget
         self.log = log
-        logLines = LogLines(isUsed: options.accessLog != .off)
+        logLines = LogLines(isUsed: options.accessLog != .off || options.telemetry?.settings.logTemplate != nil)
         self.snapshot = snapshot
         poller = try Poller()
         now = MonotonicClock.now()
@@ -180,6 +189,7 @@ public final class Worker {
     /// Runs until the `stop` command.
     public func run() {
         while !isStopping { turn() }
+        handOverSpans()
     }
 
     /// One wake-up.
@@ -205,7 +215,7 @@ public final class Worker {
         case .upstream: upstreamReady(tagged.token, readiness)
         case .listener: acceptConnections(Int(tagged.token.index))
         case .mailbox: takeCommands()
-        case .exchange, .sweep, .resumeAccept, .wake, nil: assertionFailure("only timers carry these")
+        case .exchange, .sweep, .resumeAccept, .wake, .spans, nil: assertionFailure("only timers carry these")
         }
         handOutLocalGrants()
     }
@@ -309,6 +319,7 @@ public final class Worker {
         case .sweep: sweepPool()
         case .resumeAccept: _ = watchListener(Int(tagged.token.index))
         case .wake: break
+        case .spans: spanTimerFired()
         case .listener, .mailbox, nil: assertionFailure("these have no timer")
         }
         handOutLocalGrants()

@@ -46,7 +46,8 @@ extension Worker {
         gauges.handshakes = handshakes
         gauges.failedHandshakes = failedHandshakes
         gauges.lentBytes = buffers.lentBytes + sessionPool.lentBytes
-        gauges.timers = timers.count - (sweepIsArmed ? 1 : 0)
+        let own = (sweepIsArmed ? 1 : 0) + (telemetry?.isTimerArmed == true ? 1 : 0)
+        gauges.timers = timers.count - own
         return gauges
     }
 }
