@@ -57,6 +57,7 @@ let package = Package(
                 "Primitives",
             ],
             pages: ["Lifecycle.md"]),
+        module("Probing", imports: ["EventLoop", "HTTP", "HTTP2", "TLS", "Primitives"]),
         // Level 5: edge
         module(
             "ControlPlane",
@@ -65,9 +66,13 @@ let package = Package(
                 "Primitives", logging,
             ]),
         module(
-            "LocalPlatform", imports: ["EventLoop", "HTTP", "HTTP2", "Primitives", logging], pages: ["Lifecycle.md"]),
+            "LocalPlatform", imports: ["EventLoop", "Probing", "Primitives", logging], pages: ["Lifecycle.md"]),
         module(
-            "QueueProxy", imports: ["DataPlane", "EventLoop", "HTTP", "HTTP1", "TLS", "Telemetry", "Primitives"]),
+            "QueueProxy",
+            imports: [
+                "DataPlane", "Probing", "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing",
+                "Admission", "Telemetry", "Primitives",
+            ]),
         // Level 6: compositions
         module(
             "Roles",
@@ -103,12 +108,17 @@ let package = Package(
             ]),
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
-        tests(of: "LocalPlatform", imports: ["EventLoop", "HTTP2", "Primitives"]),
-        tests(of: "QueueProxy", imports: ["martlet-queue", "EventLoop", "OTLPWire", "TLS", "Telemetry", "Primitives"]),
+        tests(of: "LocalPlatform", imports: ["Probing", "EventLoop", "HTTP2", "Primitives"]),
+        tests(
+            of: "QueueProxy",
+            imports: [
+                "martlet-queue", "DataPlane", "Probing", "EventLoop", "OTLPWire", "TLS", "Telemetry", "Primitives",
+            ]),
         tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
         .testTarget(
-            name: "IntegrationTests", dependencies: ["martlet", "TLS"], exclude: ["Clients", "rotation_load.py"]),
+            name: "IntegrationTests", dependencies: ["martlet", "martlet-queue", "TLS"],
+            exclude: ["Clients", "rotation_load.py"]),
         .testTarget(name: "TidyTests"),
     ]
 )

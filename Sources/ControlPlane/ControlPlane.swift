@@ -132,6 +132,9 @@ public final class ControlPlane {
                 reportAnswered(by: worker)
             case .dispatched(let target, let arrived, let granted, let sent):
                 controller(of: target)?.dispatched(arrived: arrived, granted: granted, sent: sent)
+            case .question(let question):
+                // Only sidecars have listeners at which one can be asked.
+                workers.answer(question.asker, Answer(status: 404))
             case .drained:
                 drainedWorkers += 1
                 if drainedWorkers == workers.count { onDrained?() }

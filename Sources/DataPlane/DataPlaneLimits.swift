@@ -13,6 +13,8 @@ public struct DataPlaneLimits: Sendable {
     public var bodyIdleTimeoutMilliseconds: UInt64 = 60_000
     /// A client connection without a request, in milliseconds. Default 75,000. At the limit: close.
     public var keepAliveIdleMilliseconds: UInt64 = 75_000
+    /// The same for a connection that has never sent one. Default nil: as for the others.
+    public var firstRequestMilliseconds: UInt64?
     /// An upstream connection without a request, in milliseconds. Default 60,000. At the limit: close.
     public var upstreamIdleMilliseconds: UInt64 = 60_000
     /// One attempt to connect to a pod, in milliseconds. Default 1,000.
@@ -58,6 +60,12 @@ public struct DataPlaneLimits: Sendable {
     public var lingerBytes = 256 << 10
     /// What `Retry-After` says when we are full, in seconds. Default 1.
     public var retryAfterSeconds: UInt64 = 1
+
+    /// Requests that wait for an answer of the control thread (`Question`). Default 1,000. At the limit: 503.
+    public var questions = 1_000
+    /// How long such a request may wait, in milliseconds. Default 3,600,000: a drain lasts as long as its requests. At
+    /// the limit: 503.
+    public var questionMilliseconds: UInt64 = 3_600_000
 
     /// The defaults.
     public init() {}

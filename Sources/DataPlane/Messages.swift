@@ -21,6 +21,8 @@ public enum WorkerCommand: Sendable {
     case gauges(Mailbox<WorkerGauges>)
     /// Close unused connections to an endpoint that has been retired.
     case forget(Endpoint)
+    /// What a `WorkerEvent.question` asked.
+    case answer(Asker, Answer)
     /// Answer what comes, with `Connection: close`.
     case drain
     /// Stop accepting, close unused connections, finish what is under way; then say `drained`.
@@ -41,6 +43,8 @@ public enum WorkerEvent: Sendable {
     case report(worker: Int, [RevisionReport])
     /// The first request after a wait was handed to a pod.
     case dispatched(RevisionTarget, arrived: Instant, granted: Instant, sent: Instant)
+    /// A request that the control thread answers.
+    case question(Question)
     /// Nothing is under way any more after `stopAccepting`.
     case drained(worker: Int)
     /// The worker could not start.

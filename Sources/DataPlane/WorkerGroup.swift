@@ -81,6 +81,9 @@ public final class WorkerGroup {
     /// Tells one worker.
     public func post(_ command: WorkerCommand, to worker: Int) { mailboxes[worker].post(command) }
 
+    /// Tells whoever asked the answer.
+    public func answer(_ asker: Asker, _ answer: Answer) { mailboxes[asker.worker].post(.answer(asker, answer)) }
+
     /// Waits for the threads, after `stop`.
     public func join() {
         for thread in threads { thread.join() }

@@ -46,6 +46,8 @@ public struct HTTPLimits: Equatable, Sendable {
     public static var sidecar: HTTPLimits {
         var limits = HTTPLimits()
         limits.headBytes = 1 << 20
+        limits.requestLineBytes = 1 << 20
+        limits.fieldValueBytes = 1 << 20
         limits.fieldCount = 1000
         return limits
     }

@@ -1,7 +1,7 @@
 import EventLoop
-import HTTP2
 import Logging
 import Primitives
+import Probing
 
 /// How the platform runs pods on this machine.
 public struct LocalPlatformOptions {
@@ -131,8 +131,8 @@ final class PodContext {
     let restartPolicy: RestartPolicy
     let baseEnvironment: [PodSpec.Variable]
     let scratch: UnsafeMutableRawBufferPointer
-    /// Memory of the probes that speak HTTP/2.
-    let probePool = HTTP2Pool(limits: HTTP2Dialogue.limits)
+    /// What probes of ports share.
+    let probes: ProbeContext
     var ports: PortAllocator
     var budget: ProbeBudget
     var pods: [PodID: Pod] = [:]
@@ -147,6 +147,7 @@ final class PodContext {
     init(loop: Loop, logger: Logger, options: LocalPlatformOptions) {
         self.loop = loop
         self.logger = logger
+        probes = ProbeContext(loop: loop, userAgent: ProbeSpec.userAgent)
         orphans = OrphanGuard(loop: loop, logger: logger, directory: options.runDirectory)
         restartPolicy = options.restartPolicy
         baseEnvironment = options.baseEnvironment

@@ -85,16 +85,16 @@ public struct Buffer: ~Copyable {
     }
 }
 
-/// Memory for bytes in flight, in classes of powers of two from 4 KiB to 256 KiB, reused last-in first-out.
+/// Memory for bytes in flight, in classes of powers of two from 4 KiB to 1 MiB, reused last-in first-out.
 ///
 /// One a worker, owned by its thread. What is lent out is bounded by `limit`; what is kept for reuse by `keep`.
 public struct BufferPool: ~Copyable {
     /// Smallest class, in bytes.
     public static let smallest = 4096
     /// Largest class, in bytes.
-    public static let largest = 256 * 1024
+    public static let largest = 1 << 20
 
-    private var kept: [[UnsafeMutablePointer<UInt8>]] = Array(repeating: [], count: 7)
+    private var kept: [[UnsafeMutablePointer<UInt8>]] = Array(repeating: [], count: 9)
     private var keptBytes = 0
     private let limit: Int
     private let keep: Int

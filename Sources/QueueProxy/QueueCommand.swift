@@ -26,7 +26,9 @@ public enum QueueCommand: Equatable, Sendable {
     }
 
     /// The version of this build.
-    public static let versionText = "martlet-queue 0.1.0"
+    public static let versionNumber = "0.1.0"
+    /// The name with it.
+    public static let versionText = "martlet-queue \(versionNumber)"
 
     /// One line of what may be said.
     public static let usage = "usage: martlet-queue [--check | --version | --help]"

@@ -23,8 +23,9 @@ case .check:
     write(report.messages, to: STDERR_FILENO)
     exit(report.exitCode)
 case .run:
-    write("martlet-queue: an argument is needed\n\(QueueCommand.usage)\n", to: STDERR_FILENO)
-    exit(64)
+    exit(
+        QueueSidecar.serve(
+            QueueConfiguration.read(ProcessEnvironment.all(), certificatesAreMounted: CertificateMount.exists)))
 case .unknown(let argument):
     write("martlet-queue: unknown argument \(argument)\n\(QueueCommand.usage)\n", to: STDERR_FILENO)
     exit(64)

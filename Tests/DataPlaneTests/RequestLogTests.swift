@@ -168,6 +168,38 @@ import Testing
         #expect(found == (includesProbes ? ["/probe"] : []))
     }
 
+    /// Probes that are answered here have lines too, at once and when the answer comes; of both versions.
+    @Test(arguments: [false, true]) func answeredProbes(includesProbes: Bool) throws {
+        var settings = try Self.settings(
+            "{{.Request.RequestURI}} {{.Request.Proto}} {{.Response.Code}} {{.Response.Size}} {{.Request.UserAgent}}")
+        settings.logsProbes = includesProbes
+        let found = try lines(settings) {
+            $0.questions = QuestionDesk()
+        } _: { proxy in
+            let client = try proxy.client()
+            try client.send(ProxyHarness.get("/hash", "K-Network-Probe: probe\r\nK-Network-Hash: h\r\n"))
+            #expect(try client.receiveMessage().status == 200)
+            try client.send(ProxyHarness.get("/bad", "User-Agent: kube-probe/1\r\n"))
+            #expect(try client.receiveMessage().status == 400)
+            try client.send(ProxyHarness.get("/ready", "User-Agent: kube-probe/1\r\nK-Network-Probe: queue\r\n"))
+            let question = try proxy.event { if case .question(let question) = $0 { question } else { nil } }
+            proxy.group.answer(question.asker, Answer(status: 200, contentType: .plain, body: Array("queue".utf8)))
+            #expect(try client.receiveMessage().body == "queue")
+            let other = try proxy.client2()
+            let stream = try other.request(
+                ProxyHarness.fields("GET", "/h2") + [("user-agent", "Knative-Activator-Probe")])
+            #expect(try other.receiveMessage(stream).status == 400)
+        }
+        #expect(
+            found
+                == (includesProbes
+                    ? [
+                        "/hash HTTP/1.1 200 0 ", "/bad HTTP/1.1 400 32 kube-probe/1",
+                        "/ready HTTP/1.1 200 5 kube-probe/1",
+                        "/h2 HTTP/2.0 400 32 Knative-Activator-Probe",
+                    ] : []))
+    }
+
     /// Long fields are cut off at the limit of a note, and lines that do not fit together go one by one.
     @Test func longFields() throws {
         let long = String(repeating: "x", count: 20_000)

@@ -5,6 +5,7 @@ import Primitives
 import Testing
 
 @testable import LocalPlatform
+@testable import Probing
 
 /// Probes over HTTP/2 of real servers.
 @Suite struct GRPCProbeTests {
@@ -15,7 +16,7 @@ import Testing
     ) -> ProbeOutcome? {
         let attempt = ProbeAttempt(
             loop: harness.loop, commands: .init(started: { _ in }, ended: { _ in }),
-            pool: HTTP2Pool(limits: HTTP2Dialogue.limits))
+            context: ProbeContext(loop: harness.loop, userAgent: ProbeSpec.userAgent))
         let target = ProbeAttempt.Target(port: port, speaksHTTP2: speaksHTTP2, environment: [], searchPath: "")
         var outcome: ProbeOutcome?
         attempt.begin(handler, target, timeoutMilliseconds: milliseconds) { outcome = $0 }

@@ -3,6 +3,7 @@ import Primitives
 import Testing
 
 @testable import LocalPlatform
+@testable import Probing
 
 /// A server's session in memory that a dialogue talks to. What it answers is a test's own.
 private final class MemoryServer {
@@ -102,7 +103,9 @@ private final class MemoryServer {
         -> HTTP2Dialogue
     {
         try #require(
-            HTTP2Dialogue(question, port: 8080, pool: HTTP2Pool(limits: HTTP2Dialogue.limits), now: now))
+            HTTP2Dialogue(
+                question, port: 8080, userAgent: ProbeSpec.userAgent,
+                pool: HTTP2Pool(limits: HTTP2Dialogue.limits), now: now))
     }
 
     private func said(_ dialogue: HTTP2Dialogue, room: Int = 4_096) -> [UInt8] {

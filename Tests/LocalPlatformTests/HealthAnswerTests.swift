@@ -2,6 +2,7 @@ import Primitives
 import Testing
 
 @testable import LocalPlatform
+@testable import Probing
 
 /// What is asked of the gRPC health service and how its answers are read.
 @Suite struct HealthAnswerTests {

@@ -4,6 +4,7 @@ import Primitives
 import Testing
 
 @testable import LocalPlatform
+@testable import Probing
 
 /// Probes of real servers.
 @Suite struct ProbeTests {
@@ -171,7 +172,8 @@ import Testing
     @Test func requestsOfHTTPProbes() {
         let bytes = HTTP1Dialogue.request(
             path: "x", port: 80,
-            headers: [.init(name: "host", value: "a.example"), .init(name: "Connection", value: "k")])
+            headers: [.init(name: "host", value: "a.example"), .init(name: "Connection", value: "k")],
+            userAgent: ProbeSpec.userAgent)
         #expect(
             String(decoding: bytes, as: UTF8.self)
                 == "GET /x HTTP/1.1\r\nUser-Agent: kube-probe/\r\nAccept: */*\r\n"

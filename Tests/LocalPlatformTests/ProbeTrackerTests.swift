@@ -2,6 +2,7 @@ import Primitives
 import Testing
 
 @testable import LocalPlatform
+@testable import Probing
 
 /// When to ask, and what the answers mean.
 @Suite struct ProbeTrackerTests {

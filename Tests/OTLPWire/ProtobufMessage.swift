@@ -2,14 +2,18 @@
 public struct ProtobufMessage {
     /// A field: its number, and what stands behind the key.
     public struct Field {
+        /// The number in the key.
         public let number: Int
         /// Of a varint or a fixed field.
         public let bits: UInt64
         /// Of a field with a length.
         public let bytes: [UInt8]
 
+        /// The bytes as a text.
         public var text: String { String(decoding: bytes, as: UTF8.self) }
+        /// The bytes as a message.
         public var message: ProtobufMessage { get throws { try ProtobufMessage(bytes) } }
+        /// The bits as a number.
         public var double: Double { Double(bitPattern: bits) }
         /// The 64-bit numbers of a packed field.
         public var packed: [UInt64] {
@@ -21,11 +25,13 @@ public struct ProtobufMessage {
         public var hex: String { bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }
     }
 
+    /// It is no message.
     public struct Malformed: Error {}
 
     /// In the order of the wire.
     public private(set) var fields: [Field] = []
 
+    /// Takes a message apart; throws if it is none.
     public init(_ bytes: [UInt8]) throws {
         var rest = bytes[...]
         func number() throws -> UInt64 {
@@ -92,13 +98,17 @@ public struct ProtobufMessage {
 
 /// A span of an `ExportTraceServiceRequest`.
 public struct OTLPSpan {
+    /// Ids in hexadecimal digits; empty for none.
     public let traceID, spanID, parentSpanID, traceState, name: String
     /// 2: of a server, 3: of a client.
     public let kind: UInt64
+    /// Nanoseconds since 1970.
     public let start, end: UInt64
+    /// Numbers in decimals.
     public let attributes: [String: String]
     /// 2: an error.
     public let status: UInt64
+    /// Those of the trace, 0x100, and 0x200 if the parent is another process's.
     public let flags: UInt64
 
     /// The spans of a request, in order.

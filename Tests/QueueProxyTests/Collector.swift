@@ -124,12 +124,12 @@ final class Collector {
     }
 
     private func next(_ connection: Connection) -> Request? {
-        let text = String(decoding: connection.received, as: UTF8.self)
-        guard let end = connection.received.indices.first(where: { connection.received[$0...].starts(with: Self.gap) }),
-            let field = text.split(separator: "\r\n").first(where: { $0.lowercased().hasPrefix("content-length: ") }),
-            let length = Int(field.dropFirst(16)), connection.received.count >= end + 4 + length
+        guard let end = connection.received.indices.first(where: { connection.received[$0...].starts(with: Self.gap) })
         else { return nil }
         let head = String(decoding: connection.received[..<end], as: UTF8.self)
+        guard let field = head.split(separator: "\r\n").first(where: { $0.lowercased().hasPrefix("content-length: ") }),
+            let length = Int(field.dropFirst(16)), connection.received.count >= end + 4 + length
+        else { return nil }
         let body = Array(connection.received[(end + 4)..<(end + 4 + length)])
         connection.received.removeFirst(end + 4 + length)
         return Request(head: head, body: body)

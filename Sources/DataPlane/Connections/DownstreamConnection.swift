@@ -15,6 +15,8 @@ struct DownstreamConnection: ~Copyable {
         case idle
         /// A head has begun.
         case head
+        /// A request waits for an answer of the control thread's.
+        case asking
         /// A request is under way; the connection belongs to its exchange.
         case exchange
         /// Bytes go both ways uninterpreted (RFC 9110 §7.8).
@@ -38,6 +40,12 @@ struct DownstreamConnection: ~Copyable {
     var applicationProtocol: ApplicationProtocol?
     /// Requests are answered with a redirect to `https` at this port; 0: they are served.
     var redirectPort: UInt16 = 0
+    /// What its requests are for.
+    var purpose = ListenerPurpose.traffic
+    /// What waits in phase `asking`.
+    var question = SlabToken.none
+    /// How many of its streams wait for an answer of the control thread's.
+    var streamQuestions = 0
     /// Readiness as remembered from epoll's edges.
     var isReadable = false
     var isWritable = true

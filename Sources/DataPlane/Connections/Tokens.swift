@@ -10,6 +10,7 @@ enum TokenKind: UInt64 {
     case sweep = 5
     case resumeAccept = 6
     case wake = 7
+    case question = 8
     case spans = 9
 }
 

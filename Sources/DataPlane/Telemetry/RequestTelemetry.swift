@@ -59,7 +59,8 @@ public final class RequestTelemetry: Sendable {
     /// Telemetry for so many workers. Throws if the system has no descriptor left.
     public init(_ settings: Settings, workerCount: Int) throws(SystemError) {
         self.settings = settings
-        metrics = settings.keepsMetrics
+        metrics =
+            settings.keepsMetrics
             ? (0..<workerCount).map { _ in RequestMetrics(includesLegacy: settings.keepsLegacyMetrics) } : []
         resource = TraceResource(attributes: settings.identity.attributes)
         spans = try Mailbox()

@@ -12,8 +12,8 @@ import Primitives
 struct SendList: ~Copyable {
     /// Most pieces in one write.
     static let pieceLimit = 64
-    /// Room for the longest head we forward and what we add to it.
-    static let scratchBytes = 160 * 1024
+    /// Room beside the longest head for what we add to it. Pages that are never written cost nothing.
+    static let addedBytes = 96 * 1024
 
     private let vectors: UnsafeMutableBufferPointer<iovec>
     private let scratch: UnsafeMutableRawBufferPointer
@@ -23,10 +23,11 @@ struct SendList: ~Copyable {
     var writer: ByteWriter
     private var listed = 0
 
-    init() {
+    /// A list with room to write heads of `headBytes` anew.
+    init(headBytes: Int = HTTPLimits().headBytes) {
         vectors = .allocate(capacity: Self.pieceLimit)
         vectors.initialize(repeating: iovec())
-        scratch = .allocate(byteCount: Self.scratchBytes, alignment: 16)
+        scratch = .allocate(byteCount: headBytes + Self.addedBytes, alignment: 16)
         writer = ByteWriter(scratch)
     }
 

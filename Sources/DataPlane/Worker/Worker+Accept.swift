@@ -39,8 +39,15 @@ extension Worker {
         let connection = downstreams.insert(
             DownstreamConnection(socket: socket, token: token, peer: peer, now: now), at: token)
         connection.pointee.redirectPort = listener.redirectPort
+        connection.pointee.purpose = listener.purpose
         if let context = listener.tls { return beginHandshake(connection, context) }
-        setDeadline(connection, now.adding(milliseconds: limits.keepAliveIdleMilliseconds))
+        expectFirstRequest(connection)
+    }
+
+    /// The connection is made; its first request is awaited.
+    func expectFirstRequest(_ connection: Downstream) {
+        let limit = limits.firstRequestMilliseconds ?? limits.keepAliveIdleMilliseconds
+        setDeadline(connection, now.adding(milliseconds: limit))
     }
 
     /// Counts a connection of this address; false at the limit. This worker's share of the limit, since the kernel
@@ -104,11 +111,12 @@ extension Worker {
     private func isFinished(_ token: SlabToken) -> Bool {
         guard let connection = downstreams[token] else { return true }
         switch connection.pointee.phase {
-        case .head, .exchange, .tunnel: return false
+        case .head, .asking, .exchange, .tunnel: return false
         case .session:
             // Streams that their client leaves half open keep nobody from ending.
-            guard connection.pointee.streamExchanges == 0, connection.pointee.outbound.count == 0,
-                let session = connection.pointee.session, !session.acceptsRequests, !session.wantsTransmit
+            guard connection.pointee.streamExchanges == 0, connection.pointee.streamQuestions == 0,
+                connection.pointee.outbound.count == 0, let session = connection.pointee.session,
+                !session.acceptsRequests, !session.wantsTransmit
             else { return false }
             endSession(connection)
             return true

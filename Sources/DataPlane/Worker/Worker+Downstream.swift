@@ -30,6 +30,7 @@ extension Worker {
         switch connection.pointee.phase {
         case .handshake: if !isBlocked { handshakeReady(connection, isTurn: readiness.isEmpty) }
         case .idle, .head: if !isBlocked { readHead(connection) }
+        case .asking: askingReady(connection)
         case .exchange: exchangeDownstreamReady(connection)
         case .tunnel: pumpTunnel(connection)
         case .session: sessionReady(connection)
@@ -106,8 +107,8 @@ extension Worker {
         setDeadline(connection, now.adding(milliseconds: limits.headTimeoutMilliseconds))
     }
 
-    /// Makes room to read more of a head. With the default limit of heads the parser refuses before the largest class
-    /// is full.
+    /// Makes room to read more of a head. The parser refuses before the largest class is full, if the limit of heads
+    /// is not above it.
     private func provideHeadRoom(_ connection: Downstream) -> Bool {
         if connection.pointee.inbound.room > 0 { return true }
         connection.pointee.inbound.compact()
@@ -181,6 +182,7 @@ extension Worker {
             close(connection)
         case .handshake: handshakeFailed(connection)
         case .head: replyWithoutExchange(connection, .headTimeout)
+        case .asking: break  // the question has its own limit
         case .exchange, .tunnel: stalled(connection)
         case .session: sessionTimerFired(connection)
         case .lingering: close(connection)
@@ -275,6 +277,7 @@ extension Worker {
         buffers.release(&connection.pointee.inbound)
         buffers.release(&connection.pointee.outbound)
         connection.pointee.session = nil
+        forgetQuestions(of: connection)
         uncountAddress(connection.pointee.peer)
         connectionBudget.give()
         closedDownstreams.append(connection.pointee.token)

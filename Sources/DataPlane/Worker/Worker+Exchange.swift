@@ -15,6 +15,7 @@ extension Worker {
     func beginExchange(_ connection: Downstream, _ bytes: ByteView) {
         connection.pointee.requestsBegun += 1
         let parts = RequestParts(requestHead, of: bytes)
+        if let desk, isQuestion(connection, parts, desk) { return }
         guard let target = route(parts) else { return replyWithoutExchange(connection, .noRoute) }
         if connection.pointee.redirectPort != 0 { return redirect(connection, parts) }
         let isProxied = isSidecar && isFromActivator(parts, requestHead.fields)
@@ -97,7 +98,8 @@ extension Worker {
         case .queued(let ticket):
             exchange.pointee.ticket = ticket
             exchange.pointee.stage = .waiting
-            exchange.pointee.waited = true
+            // Who scales wants to know of the first request after a wait; a sidecar has nobody to tell.
+            exchange.pointee.waited = !isSidecar
             if target.cell(options.index).pointee.view.count == 0 {
                 exchange.pointee.flags.insert(ResponseFlags(.coldStart))
             }

@@ -41,7 +41,7 @@ extension Worker {
     private func handshakeDone(_ connection: Downstream, _ tls: Secure) {
         endHandshake(connection)
         connection.pointee.applicationProtocol = tls.pointee.tls.applicationProtocol
-        setDeadline(connection, now.adding(milliseconds: limits.keepAliveIdleMilliseconds))
+        expectFirstRequest(connection)
         if connection.pointee.applicationProtocol == .http2 { return beginSession(connection) }
         // The first request may have come along.
         downstreamReady(connection.pointee.token, [])

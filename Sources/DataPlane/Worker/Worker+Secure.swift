@@ -131,7 +131,7 @@ extension Worker {
             handshakes -= 1
             failedHandshakes += 1
         case .idle, .session: if connection.pointee.outbound.count == 0 { sayGoodbye(connection) }
-        case .head, .exchange, .tunnel, .lingering, .closed: break
+        case .head, .asking, .exchange, .tunnel, .lingering, .closed: break
         }
         connection.pointee.tls?.pointee.release(to: &buffers)
     }

@@ -143,6 +143,7 @@ extension Worker {
                 if let exchange = exchange(of: stream, session) { resumeResponse(exchange, connection) }
             case .finished(let stream), .reset(let stream, _):
                 if let exchange = exchange(of: stream, session) { clientGone(exchange) }
+                if connection.pointee.streamQuestions > 0 { forgetQuestion(of: stream, connection) }
             case .trailers, .goAway, .settingsAcknowledged, .pong: break
             }
         }

@@ -12,6 +12,7 @@ extension Worker {
         connection.pointee.requestsBegun += 1
         connection.pointee.lastProgress = now
         let parts = RequestParts(head.pointee)
+        if let desk, isQuestion(connection, session, stream, parts, head.pointee.fields, desk) { return }
         guard let target = route(parts) else { return refuse(connection, session, stream, parts, .noRoute) }
         if connection.pointee.redirectPort != 0 { return redirect(connection, session, stream, parts) }
         let isProxied = isSidecar && isFromActivator(parts, head.pointee.fields)

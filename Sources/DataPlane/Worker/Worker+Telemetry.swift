@@ -27,7 +27,7 @@ extension Worker {
     }
 
     /// Keeps the texts of a request with `note` before them.
-    private func keep(
+    func keep(
         _ buffer: inout Buffer, _ note: RequestNote, _ parts: RequestParts, _ fields: borrowing FieldTable,
         _ telemetry: WorkerTelemetry
     ) {
@@ -66,7 +66,7 @@ extension Worker {
     }
 
     /// As Go tells it (`http.Request.ContentLength`).
-    private static func contentLength(_ framing: BodyFraming) -> Int64 {
+    static func contentLength(_ framing: BodyFraming) -> Int64 {
         switch framing {
         case .none: 0
         case .length(let length): Int64(clamping: length)
@@ -175,7 +175,7 @@ extension Worker {
     }
 
     /// Writes the line of a request into the lines of this wake-up.
-    private func writeLine(
+    func writeLine(
         _ note: NotePointer, _ connection: Downstream, _ version: HTTPVersion, status: Int, bytes: UInt64,
         nanoseconds: UInt64, _ log: RequestLogTexts
     ) {

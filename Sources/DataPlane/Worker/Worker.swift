@@ -22,6 +22,9 @@ public struct WorkerOptions: Sendable {
     public var trustsForwarded = false
     /// Whom the workers stand in for: an ingress that routes by host, or the sidecar of one container. Default ingress.
     public var forwarding = ForwardingMode.ingress
+    /// Where probes, and requests at listeners of other purposes, are told from traffic and answered. Nil: all is
+    /// traffic. Default nil.
+    public var questions: QuestionDesk?
     /// What TLS listeners serve first; `WorkerCommand.certificates` replaces it. Nil: there are no TLS listeners.
     public var certificates: CertificateSet?
     /// Keys of session tickets, shared by all workers. Nil: sessions are not resumed.
@@ -49,6 +52,7 @@ public final class Worker {
     let isSidecar: Bool
     /// Request log, metrics and spans; nil if there are none.
     let telemetry: WorkerTelemetry?
+    let desk: QuestionDesk?
     /// Every worker's mailbox; `mailbox` is this one's.
     let peers: [Mailbox<WorkerCommand>]
     let mailbox: Mailbox<WorkerCommand>
@@ -70,6 +74,10 @@ public final class Worker {
     var downstreams: Slab<DownstreamConnection>
     var upstreams: Slab<UpstreamConnection>
     var exchanges: Slab<Exchange>
+    /// Requests that wait for an answer of the control thread's.
+    var questions: Slab<PendingQuestion>
+    /// What the request log will say of some of them.
+    var probeNotes: Slab<ProbeNote>
     var pool = UpstreamPool()
     var snapshot: RoutingSnapshot
     var now: Instant
@@ -87,7 +95,7 @@ public final class Worker {
     var headOwner = SlabToken.none
     var responseHead: ResponseHead
     var trailers: FieldTable
-    var output = SendList()
+    var output: SendList
     /// The head that is being submitted to a session.
     var streamFields: HTTP2Fields
     /// What the sessions of this worker share.
@@ -136,6 +144,7 @@ public final class Worker {
             let seed = MonotonicClock.wallNanoseconds() &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(options.index) << 48
             return WorkerTelemetry(shared, worker: options.index, seed: seed ^ options.seed)
         }
+        desk = options.questions
         peers = mailboxes
         mailbox = mailboxes[options.index]
         self.events = events
@@ -150,7 +159,10 @@ public final class Worker {
         downstreams = Slab(limit: limits.connections)
         upstreams = Slab(limit: limits.connections * 2)
         exchanges = Slab(limit: max(limits.connections, limits.streams))
+        questions = Slab(limit: limits.questions)
+        probeNotes = Slab(limit: limits.questions)
         random = SeededRandom(seed: options.seed &+ UInt64(options.index) &* 0x1234_5678_9ABC_DEF1)
+        output = SendList(headBytes: limits.http.headBytes)
         requestHead = RequestHead(limits: limits.http)
         responseHead = ResponseHead(limits: limits.http)
         trailers = FieldTable(capacity: limits.http.fieldCount)
@@ -215,7 +227,8 @@ public final class Worker {
         case .upstream: upstreamReady(tagged.token, readiness)
         case .listener: acceptConnections(Int(tagged.token.index))
         case .mailbox: takeCommands()
-        case .exchange, .sweep, .resumeAccept, .wake, .spans, nil: assertionFailure("only timers carry these")
+        case .exchange, .sweep, .resumeAccept, .wake, .question, .spans, nil:
+            assertionFailure("only timers carry these")
         }
         handOutLocalGrants()
     }
@@ -272,8 +285,10 @@ public final class Worker {
             case .grant(let target, let grant): granted(grant, of: target)
             case .refuse(let waiter): waiterRefused(SlabToken(packed: waiter.token))
             case .report: report()
+            case .answer(let asker, let answer): answered(asker, answer)
             case .gauges(let asker): asker.post(gauges)
-            case .certificates(let new): for listener in listeners { listener.tls?.certificates = new }
+            case .certificates(let new):
+                for listener in listeners where !listener.ownsCertificates { listener.tls?.certificates = new }
             case .forget(let endpoint):
                 for token in pool.takeAll(endpoint: endpoint.id) { closePooled(token) }
                 for token in pool.shared(endpoint: endpoint.id) { retireShared(token) }
@@ -288,6 +303,10 @@ public final class Worker {
     /// Sends the statistics of every revision that had a request in the window or has one now.
     private func report() {
         var reports: [RevisionReport] = []
+        // Its windows follow one another without a gap, be there requests or not.
+        if isSidecar, let target = snapshot.targets.first, !target.cell(options.index).pointee.isListed {
+            listedTargets.append(target)
+        }
         listedTargets.removeAll { target in
             let cell = target.cell(options.index)
             reports.append(RevisionReport(target: target, sums: cell.pointee.stats.report(now: now)))
@@ -320,6 +339,7 @@ public final class Worker {
         case .resumeAccept: _ = watchListener(Int(tagged.token.index))
         case .wake: break
         case .spans: spanTimerFired()
+        case .question: questionTimerFired(tagged.token)
         case .listener, .mailbox, nil: assertionFailure("these have no timer")
         }
         handOutLocalGrants()

@@ -17,6 +17,12 @@ public struct WorkerGauges: Equatable, Sendable {
     public var failedHandshakes = 0
     /// Requests.
     public var exchanges = 0
+    /// Those of them that have become tunnels (WebSocket), or ask for one over HTTP/2.
+    public var tunnels = 0
+    /// Those of them that are streams of HTTP/2 and no tunnels.
+    public var streams = 0
+    /// Requests that wait for an answer of the control thread's.
+    public var questions = 0
     /// Memory lent to connections and requests, in bytes. Limit: `DataPlaneLimits.bufferedBytes`.
     public var lentBytes = 0
     /// Timers of connections and requests; the worker's own are not counted.
@@ -27,12 +33,20 @@ public struct WorkerGauges: Equatable, Sendable {
 }
 
 extension Worker {
-    /// Counts what is under way. Walks all upstream connections: for reports.
+    /// Counts what is under way. Walks all requests and connections to pods: for reports.
     var gauges: WorkerGauges {
         var gauges = WorkerGauges()
         gauges.worker = options.index
         gauges.downstreams = downstreams.count - closedDownstreams.count
         gauges.exchanges = exchanges.count - endedExchanges.count
+        for token in exchanges.tokens() {
+            guard let exchange = exchanges[token], exchange.pointee.stage != .ended else { continue }
+            if exchange.pointee.stage == .tunnel || exchange.pointee.asksForTunnel {
+                gauges.tunnels += 1
+            } else if exchange.pointee.isStream {
+                gauges.streams += 1
+            }
+        }
         for token in upstreams.tokens() {
             guard let upstream = upstreams[token] else { continue }
             switch upstream.pointee.phase {
@@ -45,6 +59,7 @@ extension Worker {
         }
         gauges.handshakes = handshakes
         gauges.failedHandshakes = failedHandshakes
+        gauges.questions = questions.count
         gauges.lentBytes = buffers.lentBytes + sessionPool.lentBytes
         let own = (sweepIsArmed ? 1 : 0) + (telemetry?.isTimerArmed == true ? 1 : 0)
         gauges.timers = timers.count - own

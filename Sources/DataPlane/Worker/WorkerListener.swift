@@ -9,11 +9,17 @@ final class WorkerListener {
     let tls: TLSServerContext?
     /// Where requests are redirected to; 0: they are served.
     let redirectPort: UInt16
+    /// What its connections are for.
+    let purpose: ListenerPurpose
+    /// Whether its certificates are its own and not those of all.
+    let ownsCertificates: Bool
 
     /// Owns `descriptor` from now on. Throws the TLS setting that cannot be used.
     init(owning descriptor: Int32, _ listener: ListenerOptions, _ options: WorkerOptions) throws(SystemError) {
         socket = Listener(owning: descriptor)
         redirectPort = listener.redirectPort ?? 0
+        purpose = listener.purpose
+        ownsCertificates = listener.certificates != nil
         do throws(TLSSetupFailure) {
             tls = try listener.makeContext(options)
         } catch {
@@ -26,7 +32,7 @@ extension ListenerOptions {
     /// The server's side of TLS for one worker; nil for a plain listener.
     func makeContext(_ options: WorkerOptions) throws(TLSSetupFailure) -> TLSServerContext? {
         guard let tls else { return nil }
-        let certificates = options.certificates ?? CertificateSet.load([], now: 0).set
+        let certificates = certificates ?? options.certificates ?? CertificateSet.load([], now: 0).set
         return try TLSServerContext(tls, certificates: certificates, tickets: options.tickets)
     }
 

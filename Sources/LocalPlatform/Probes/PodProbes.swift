@@ -1,5 +1,6 @@
 import EventLoop
 import Primitives
+import Probing
 
 /// Runs the probes of one process: a timer for each, one attempt at a time for each. Owned by the loop's thread.
 final class PodProbes {
@@ -98,7 +99,7 @@ final class PodProbes {
         }
         slots[index].hasBudget = false
         slots[index].last = now
-        let attempt = ProbeAttempt(loop: context.loop, commands: context.commandHooks, pool: context.probePool)
+        let attempt = ProbeAttempt(loop: context.loop, commands: context.commandHooks, context: context.probes)
         slots[index].attempt = attempt
         attempt.begin(
             slots[index].tracker.spec.handler, target,

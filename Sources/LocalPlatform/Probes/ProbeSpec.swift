@@ -1,21 +1,12 @@
+import Probing
+
 /// How to find out whether a pod is started, ready or alive: Kubernetes' probe, for a process on this machine.
 ///
 /// Every probe goes to 127.0.0.1; a `host` is not followed. Source: core/v1 Probe, and Knative's aggressive mode
 /// (`pkg/queue/readiness/probe.go`).
 public struct ProbeSpec: Equatable, Sendable {
     /// One header of an HTTP probe.
-    public struct Header: Equatable, Sendable {
-        /// Field name.
-        public var name: String
-        /// Field value.
-        public var value: String
-
-        /// A header.
-        public init(name: String, value: String) {
-            self.name = name
-            self.value = value
-        }
-    }
+    public typealias Header = ProbeHeader
 
     /// What is asked. A `port` of nil, or equal to the container port, means the port the pod was given.
     public enum Handler: Equatable, Sendable {

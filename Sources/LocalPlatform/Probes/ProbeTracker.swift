@@ -1,25 +1,5 @@
 import Primitives
-
-/// What one probe found.
-enum ProbeOutcome: Equatable, Sendable {
-    case passed
-    /// Nothing listens: for certain not ready, and cheap to ask again.
-    case refused
-    case timedOut
-    /// The port does not speak HTTP/2, for this reason.
-    case notHTTP2(String)
-    case failed(String)
-
-    /// The reason of a failure, for a person.
-    var reason: String {
-        switch self {
-        case .passed: "passed"
-        case .refused: "connection refused"
-        case .timedOut: "timed out"
-        case .notHTTP2(let text), .failed(let text): text
-        }
-    }
-}
+import Probing
 
 /// Counts the outcomes of one probe of one process and says when to ask next. Pure.
 ///

@@ -18,6 +18,12 @@ public enum OwnVariable: String, CaseIterable, Sendable {
     case certificateCheck = "MARTLET_CERTIFICATE_CHECK_MILLISECONDS"
     /// How long no new request must have come before a drain ends.
     case drainQuiet = "MARTLET_DRAIN_QUIET_MILLISECONDS"
+    /// How many threads serve.
+    case workers = "MARTLET_WORKERS"
+    /// How long a connection may be without a request.
+    case keepAliveIdle = "MARTLET_KEEP_ALIVE_IDLE_MILLISECONDS"
+    /// How long streams and WebSockets are waited for at the end.
+    case drainStreams = "MARTLET_DRAIN_STREAMS_MILLISECONDS"
     /// Which names metrics have.
     case metricNames = "MARTLET_METRIC_NAMES"
 
@@ -32,6 +38,9 @@ public enum OwnVariable: String, CaseIterable, Sendable {
         case .certificateDirectory: "/var/lib/knative/certs"
         case .certificateCheck: "60000"
         case .drainQuiet: "30000"
+        case .workers: "1"
+        case .keepAliveIdle: "0"
+        case .drainStreams: "60000"
         case .metricNames: "those of the Knative that wrote the environment"
         }
     }
@@ -47,6 +56,9 @@ public enum OwnVariable: String, CaseIterable, Sendable {
         case .certificateDirectory: "where tls.crt and tls.key are"
         case .certificateCheck: "how often they are compared with those in use; 10...3600000"
         case .drainQuiet: "how long no request must come before a drain ends; 0...3600000"
+        case .workers: "threads that serve; 1...64"
+        case .keepAliveIdle: "how long a connection may be without a request; 0...86400000, 0: no limit"
+        case .drainStreams: "how long streams and WebSockets are waited for at the end; 0...3600000"
         case .metricNames: "current (kn_...), previous (revision_...) or both"
         }
     }

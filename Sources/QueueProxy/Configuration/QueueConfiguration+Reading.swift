@@ -56,6 +56,15 @@ extension QueueConfiguration {
             OwnVariable.certificateCheck.rawValue, default: 60_000, in: 10...3_600_000)
         drainQuietMilliseconds = reader.milliseconds(
             OwnVariable.drainQuiet.rawValue, default: 30_000, in: 0...3_600_000)
+        drainStreamMilliseconds = reader.milliseconds(
+            OwnVariable.drainStreams.rawValue, default: 60_000, in: 0...3_600_000)
+        keepAliveIdleMilliseconds = reader.milliseconds(
+            OwnVariable.keepAliveIdle.rawValue, default: 0, in: 0...86_400_000)
+        workers = reader.value(
+            OwnVariable.workers.rawValue, default: 1, empty: .isAbsent, allowed: "a whole number in 1...64"
+        ) { text in
+            Int(text).flatMap { 1...64 ~= $0 ? $0 : nil }
+        }
         if case .prometheus(var listener) = observability.requestMetrics {
             listener.listen = Self.listen(.metricsListen, default: listener.listen, &reader)
             observability.requestMetrics = .prometheus(listener)

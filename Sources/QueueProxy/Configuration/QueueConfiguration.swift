@@ -84,6 +84,14 @@ public struct QueueConfiguration: Equatable, Sendable {
     /// How long no new request must have come before a drain ends, in milliseconds. Default 30,000, which Knative does
     /// not let one change. Range 0...3,600,000.
     public var drainQuietMilliseconds: Int
+    /// How long streams of HTTP/2 and WebSockets are waited for after the last request of HTTP/1.1, when the drain is
+    /// over, in milliseconds. Default 60,000, which Knative does not let one change. Range 0...3,600,000.
+    public var drainStreamMilliseconds: Int
+    /// How long a connection may be without a request, in milliseconds. Default 0: no limit, as Knative's.
+    /// Range 0...86,400,000.
+    public var keepAliveIdleMilliseconds: Int
+    /// Threads that serve. Default 1: a sidecar has a fortieth of a processor. Range 1...64.
+    public var workers: Int
 
     /// Requests that may be in the sidecar, served or waiting, before it answers 503; nil without a limit. Knative
     /// allows ten times as many to wait as are served.

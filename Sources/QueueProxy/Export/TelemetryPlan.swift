@@ -75,7 +75,7 @@ public struct TelemetryPlan: Sendable {
         identity.revision = configuration.revision.name
         identity.pod = configuration.revision.pod
         identity.serviceName = configuration.resource.serviceName
-        identity.version = QueueCommand.versionText.split(separator: " ").last.map(String.init) ?? ""
+        identity.version = QueueCommand.versionNumber
         identity.upstreamPort = configuration.userPort
         return identity
     }

@@ -127,7 +127,9 @@ public struct OTLPMetrics: Sendable {
         return sums.sorted { $0.key < $1.key }.map(\.value)
     }
 
-    private func attributes(_ kind: Attributes, of series: MetricSnapshot) -> [(name: StaticString, value: AttributeValue)] {
+    private func attributes(_ kind: Attributes, of series: MetricSnapshot) -> [(
+        name: StaticString, value: AttributeValue
+    )] {
         guard !series.isOverflow else { return [("otel.metric.overflow", .yes)] }
         let status = UInt64(series.status) ?? 0
         // No response came: OpenTelemetry leaves the status out.

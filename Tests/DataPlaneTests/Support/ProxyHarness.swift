@@ -23,6 +23,7 @@ struct ProxySetup {
     /// Request log, metrics, spans.
     var telemetry: RequestTelemetry.Settings?
     var accessLog = AccessLogFormat.envoy
+    var questions: QuestionDesk?
     /// A small receive buffer makes a pod slow.
     var podReceiveBuffer: Int32?
     /// Where clients connect to.
@@ -73,6 +74,7 @@ final class ProxyHarness {
         options.accessLog = setup.accessLog
         telemetry = try setup.telemetry.map { try RequestTelemetry($0, workerCount: setup.workers) }
         options.telemetry = telemetry
+        options.questions = setup.questions
         options.seed = 7
         options.certificates = setup.certificates
         options.tickets = setup.tickets
@@ -141,6 +143,7 @@ final class ProxyHarness {
             sum.handshakes += gauges.handshakes
             sum.failedHandshakes += gauges.failedHandshakes
             sum.exchanges += gauges.exchanges
+            sum.questions += gauges.questions
             sum.lentBytes += gauges.lentBytes
             sum.timers += gauges.timers
         }
@@ -184,7 +187,8 @@ final class ProxyHarness {
         for client in clients { client.close() }
         defer { end() }
         try until("at rest") {
-            $0.downstreams == 0 && $0.upstreams == 0 && $0.exchanges == 0 && $0.lentBytes == 0 && $0.handshakes == 0
+            $0.questions == 0 && $0.downstreams == 0 && $0.upstreams == 0 && $0.exchanges == 0 && $0.lentBytes == 0
+                && $0.handshakes == 0
                 && group.connectionCount == 0
         }
         // Connections of HTTP/2 that are kept may have timers that will find nothing to do.

@@ -27,8 +27,8 @@ final class HTTP1Dialogue: ProbeDialogue {
     private(set) var isOver = false
 
     /// A question for `path` at `port` of this machine.
-    init(path: String, port: UInt16, headers: [ProbeSpec.Header]) {
-        request = Self.request(path: path, port: port, headers: headers)
+    init(path: String, port: UInt16, headers: [ProbeHeader], userAgent: String) {
+        request = Self.request(path: path, port: port, headers: headers, userAgent: userAgent)
     }
 
     func transmit(into writer: inout ByteWriter, now: Instant) {
@@ -76,8 +76,10 @@ final class HTTP1Dialogue: ProbeDialogue {
     }
 
     /// The bytes of the question. Host and User-Agent can be replaced by the spec's headers, as kubelet allows.
-    static func request(path: String, port: UInt16, headers: [ProbeSpec.Header]) -> [UInt8] {
-        var fields = [("Host", "127.0.0.1:\(port)"), ("User-Agent", ProbeSpec.userAgent), ("Accept", "*/*")]
+    static func request(
+        path: String, port: UInt16, headers: [ProbeHeader], userAgent: String
+    ) -> [UInt8] {
+        var fields = [("Host", "127.0.0.1:\(port)"), ("User-Agent", userAgent), ("Accept", "*/*")]
         let given = Set(headers.map { $0.name.lowercased() })
         fields.removeAll { given.contains($0.0.lowercased()) }
         fields += headers.filter { $0.name.lowercased() != "connection" }.map { ($0.name, $0.value) }
@@ -85,9 +87,4 @@ final class HTTP1Dialogue: ProbeDialogue {
         let lines = ["GET \(target) HTTP/1.1"] + fields.map { "\($0.0): \($0.1)" } + ["Connection: close", "", ""]
         return Array(lines.joined(separator: "\r\n").utf8)
     }
-}
-
-extension ProbeOutcome {
-    /// What a status says: 200 to 399 passes.
-    init(status: Int) { self = (200..<400).contains(status) ? .passed : .failed("HTTP status \(status)") }
 }

@@ -7,7 +7,7 @@ import Primitives
 /// The session's own deadlines are not watched: the probe's is shorter or the user's choice.
 final class HTTP2Dialogue: ProbeDialogue {
     enum Question: Equatable, Sendable {
-        case get(path: String, headers: [ProbeSpec.Header])
+        case get(path: String, headers: [ProbeHeader])
         /// `grpc.health.v1.Health/Check` for a service; the server has so long to answer.
         case health(service: String, timeoutMilliseconds: UInt64)
     }
@@ -23,6 +23,7 @@ final class HTTP2Dialogue: ProbeDialogue {
 
     private let session: HTTP2Session
     private let question: Question
+    private let userAgent: String
     private var stream: HTTP2Stream?
     private var health = HealthAnswer()
     /// The peer's first bytes, held until they show whether it speaks HTTP/2.
@@ -32,10 +33,11 @@ final class HTTP2Dialogue: ProbeDialogue {
     private(set) var isOver = false
 
     /// Nil without memory.
-    init?(_ question: Question, port: UInt16, pool: HTTP2Pool, now: Instant) {
+    init?(_ question: Question, port: UInt16, userAgent: String, pool: HTTP2Pool, now: Instant) {
         guard let session = HTTP2Session(.client, pool: pool, now: now) else { return nil }
         self.session = session
         self.question = question
+        self.userAgent = userAgent
         switch question {
         case .get(let path, let headers): stream = askForPath(path, headers, port: port, now: now)
         case .health(let service, let milliseconds):
@@ -94,10 +96,10 @@ final class HTTP2Dialogue: ProbeDialogue {
     // MARK: The question
 
     private func askForPath(
-        _ path: String, _ headers: [ProbeSpec.Header], port: UInt16, now: Instant
+        _ path: String, _ headers: [ProbeHeader], port: UInt16, now: Instant
     ) -> HTTP2Stream? {
         var authority = "127.0.0.1:\(port)"
-        var fields = [("user-agent", ProbeSpec.userAgent), ("accept", "*/*")]
+        var fields = [("user-agent", userAgent), ("accept", "*/*")]
         for header in headers {
             let known = Array(header.name.utf8).withUnsafeBytes { KnownField.classify(ByteView($0)) }
             if known == .host {
@@ -118,7 +120,7 @@ final class HTTP2Dialogue: ProbeDialogue {
         of service: String, _ milliseconds: UInt64, port: UInt16, now: Instant
     ) -> HTTP2Stream? {
         let fields = [
-            ("content-type", "application/grpc"), ("te", "trailers"), ("user-agent", ProbeSpec.userAgent),
+            ("content-type", "application/grpc"), ("te", "trailers"), ("user-agent", userAgent),
             ("grpc-timeout", "\(min(milliseconds, 99_999_999))m"),
         ]
         let pseudo = ["POST", "http", "127.0.0.1:\(port)", "/grpc.health.v1.Health/Check"]

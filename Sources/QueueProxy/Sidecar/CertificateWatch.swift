@@ -1,0 +1,131 @@
+import DataPlane
+import EventLoop
+import Glibc
+import Primitives
+import TLS
+
+/// The certificate of the TLS listener: read at the start, compared with its files now and then, and handed to the
+/// workers when they have changed. A pair that cannot be served is told, and the old one stays.
+///
+/// Owner: the control thread. Source: spec/dataplane 1.11.
+final class CertificateWatch {
+    /// Longest file that is read, in bytes.
+    static let fileLimit = 1 << 20
+    /// What the log says when a certificate is in use from now on. Tests of Knative wait for this line.
+    static let reloadedMessage = "Certificate and/or key have changed on disk and were reloaded."
+
+    /// What is served.
+    private(set) var set: CertificateSet
+    /// The keys of session tickets, shared by the workers.
+    let tickets: TicketKeyRing
+    private let directory: String
+    private let log: SidecarLog
+    private var certificate: [UInt8]
+    private var key: [UInt8]
+
+    /// Why there is no certificate to begin with.
+    struct Failure: Error, CustomStringConvertible {
+        let description: String
+    }
+
+    /// Reads the pair in `directory`.
+    init(directory: String, log: SidecarLog) throws(Failure) {
+        self.directory = directory
+        self.log = log
+        do throws(SystemError) {
+            (certificate, key) = try Self.read(directory)
+        } catch {
+            throw Failure(description: "\(error)")
+        }
+        let loaded = Self.load(directory, certificate, key, previous: nil)
+        if let problem = loaded.problems.first { throw Failure(description: "\(problem)") }
+        set = loaded.set
+        do throws(TLSSetupFailure) {
+            tickets = try TicketKeyRing(now: MonotonicClock.now())
+        } catch {
+            throw Failure(description: "\(error)")
+        }
+        log.write(.info, Self.reloadedMessage)
+    }
+
+    /// Compares each `milliseconds` from now on; `publish` gets what is to be served instead.
+    func begin(on loop: Loop, milliseconds: UInt64, publish: @escaping (CertificateSet) -> Void) {
+        loop.after(milliseconds: milliseconds) { [weak self, unowned loop] in
+            guard let self else { return }
+            if look() { publish(set) }
+            rotateTickets()
+            begin(on: loop, milliseconds: milliseconds, publish: publish)
+        }
+    }
+
+    /// Whether there is something new to serve.
+    private func look() -> Bool {
+        do throws(SystemError) {
+            let (newCertificate, newKey) = try Self.read(directory)
+            guard newCertificate != certificate || newKey != key else { return false }
+            // Told once: the same broken pair is not looked at again.
+            (certificate, key) = (newCertificate, newKey)
+        } catch {
+            log.write(.error, "certificate cannot be read; the old one stays", [("error", "\(error)")])
+            return false
+        }
+        let loaded = Self.load(directory, certificate, key, previous: set)
+        if let problem = loaded.problems.first {
+            log.write(.error, "certificate refused; the old one stays", [("error", "\(problem)")])
+            return false
+        }
+        set = loaded.set
+        log.write(.info, Self.reloadedMessage)
+        return true
+    }
+
+    private func rotateTickets() {
+        do throws(TLSSetupFailure) {
+            _ = try tickets.timeout(now: MonotonicClock.now())
+        } catch {
+            log.write(.error, "session ticket key not rotated", [("error", "\(error)")])
+        }
+    }
+
+    private static func load(
+        _ directory: String, _ certificate: [UInt8], _ key: [UInt8], previous: CertificateSet?
+    ) -> CertificateSet.Loaded {
+        // Whatever name a client asks for: activators ask for one that no certificate of Knative's has today.
+        let source = CertificateSource(
+            certificateFile: "\(directory)/\(CertificateMount.certificateName)", certificate: certificate,
+            keyFile: "\(directory)/\(CertificateMount.keyName)", key: key, isDefault: true)
+        let now = Int64(MonotonicClock.wallNanoseconds() / 1_000_000_000)
+        return CertificateSet.load([source], previous: previous, now: now)
+    }
+
+    private static func read(
+        _ directory: String
+    ) throws(SystemError) -> (certificate: [UInt8], key: [UInt8]) {
+        let certificate = try SmallFile.read("\(directory)/\(CertificateMount.certificateName)", atMost: fileLimit)
+        return (certificate, try SmallFile.read("\(directory)/\(CertificateMount.keyName)", atMost: fileLimit))
+    }
+}
+
+/// Files that are read whole.
+enum SmallFile {
+    /// The bytes of a file; longer than `limit` is an error (EFBIG).
+    static func read(_ path: String, atMost limit: Int) throws(SystemError) -> [UInt8] {
+        let file = open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { throw SystemError(call: "open \(path)", code: errno) }
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: 16 << 10)
+        var count = 0
+        while true {
+            let room = bytes.count - count
+            let taken = bytes.withUnsafeMutableBytes { Glibc.read(file, $0.baseAddress.map { $0 + count }, room) }
+            if taken < 0, errno == EINTR { continue }
+            guard taken >= 0 else { throw SystemError(call: "read \(path)", code: errno) }
+            guard taken > 0 else { break }
+            count += taken
+            guard count <= limit else { throw SystemError(call: "read \(path)", code: EFBIG) }
+            if count == bytes.count { bytes += [UInt8](repeating: 0, count: bytes.count) }
+        }
+        bytes.removeLast(bytes.count - count)
+        return bytes
+    }
+}
