@@ -4,7 +4,9 @@
 #include "CLinux.h"
 
 #include <fcntl.h>
+#include <link.h>
 #include <linux/tcp.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,6 +14,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -70,7 +73,7 @@ int clinux_listen(const struct clinux_address *address, int reuse_port, int back
     if (fd < 0) return -errno;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (reuse_port) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    if (bind(fd, (struct sockaddr *)&storage, length) || listen(fd, backlog)) {
+    if (bind(fd, (struct sockaddr *)&storage, length) || (backlog >= 0 && listen(fd, backlog))) {
         int code = errno;
         close(fd);
         return -code;
@@ -134,6 +137,27 @@ int clinux_tcp_progress(int fd, uint64_t *acknowledged, uint64_t *received) {
 void clinux_reset_on_close(int fd) {
     struct linger now = {.l_onoff = 1, .l_linger = 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+static int release_code_of(struct dl_phdr_info *object, size_t size, void *unused) {
+    (void)size, (void)unused;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int index = 0; index < object->dlpi_phnum; index++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[index];
+        // A part that can be written holds relocated words, even where it was made read-only since.
+        if (part->p_type != PT_LOAD || part->p_flags & PF_W) continue;
+        uintptr_t start = (uintptr_t)(object->dlpi_addr + part->p_vaddr), end = start + part->p_filesz;
+        start = (start + page - 1) & ~(page - 1), end &= ~(page - 1);
+        if (start < end) madvise((void *)start, end - start, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+void clinux_release_code(void) { dl_iterate_phdr(release_code_of, NULL); }
+
+void clinux_keep_heap_small(void) {
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_TRIM_THRESHOLD, 128 * 1024);
 }
 
 int clinux_eventfd(void) {

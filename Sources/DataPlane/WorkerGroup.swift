@@ -39,7 +39,7 @@ public final class WorkerGroup {
         var bound = listeners.map(\.address)
         // With SO_REUSEPORT a second martlet on the same port would silently share its requests: ask for it alone
         // first.
-        for address in bound where address.port != 0 { _ = try Listener(address, sharesPort: false) }
+        for address in bound where address.port != 0 { try Listener.check(address) }
         for _ in 0..<options.count {
             var own: [Int32] = []
             for index in bound.indices {

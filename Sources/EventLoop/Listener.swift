@@ -17,6 +17,15 @@ public struct Listener: ~Copyable {
         fd = result
     }
 
+    /// Throws if nobody could listen there now. Nobody can connect meanwhile, as they could to a socket that listens for
+    /// a moment, whose connections the kernel would reset.
+    public static func check(_ address: SocketAddress) throws(SystemError) {
+        var native = address.native
+        let result = clinux_listen(&native, 0, -1)
+        guard result >= 0 else { throw SystemError(call: "listen on \(address)", code: -result) }
+        close(result)
+    }
+
     /// Takes over a listening descriptor, opened by another thread or handed over by systemd.
     public init(owning fd: Int32) { self.fd = fd }
 

@@ -43,6 +43,13 @@ public enum Machine {
     /// Processors this process may run on.
     public static var coreCount: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
 
+    /// Lets all threads share one heap, and gives freed memory back early. Before the second thread starts.
+    public static func keepHeapSmall() { clinux_keep_heap_small() }
+
+    /// Gives back the memory of code and constants; what is used comes again from the page cache. For programs of which
+    /// most is needed at their start only. Any time.
+    public static func releaseCode() { clinux_release_code() }
+
     /// Raises the limit of open files as far as allowed; returns the limit now in force.
     public static func raiseFileLimit() -> Int { Int(clamping: clinux_raise_file_limit()) }
 }

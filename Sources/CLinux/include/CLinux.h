@@ -43,7 +43,8 @@ struct clinux_address {
     uint8_t is_ipv6;
 };
 
-// A non-blocking, close-on-exec stream socket, listening. Returns the descriptor or -errno.
+// A non-blocking, close-on-exec stream socket, listening; with a negative backlog only bound, so that nobody can
+// connect. Returns the descriptor or -errno.
 int clinux_listen(const struct clinux_address *address, int reuse_port, int backlog);
 
 // Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY. Returns the descriptor or -errno.
@@ -63,6 +64,15 @@ int clinux_tcp_progress(int fd, uint64_t *acknowledged, uint64_t *received);
 
 // Makes a later close() send a reset instead of an orderly end.
 void clinux_reset_on_close(int fd);
+
+// ---- memory
+
+// Gives back the pages of program and libraries that hold code and constants; those that are used come again from the
+// page cache. After a start most of them never are. Nothing that was written is touched.
+void clinux_release_code(void);
+
+// Lets all threads share one heap, and gives freed memory back early.
+void clinux_keep_heap_small(void);
 
 // ---- descriptors for the control loop
 

@@ -20,6 +20,9 @@ public struct SidecarFailure: Error {
 /// Lives on the main thread, which is the control thread: readiness, statistics, certificates, the drain. Make it
 /// before any other thread exists: signals are blocked here for all.
 public final class QueueSidecar {
+    /// How long after the start its code is given back, in milliseconds.
+    static let settledMilliseconds: UInt64 = 1_000
+
     let configuration: QueueConfiguration
     let log: SidecarLog
     let loop: Loop
@@ -64,6 +67,7 @@ public final class QueueSidecar {
     public init(_ configuration: QueueConfiguration, log: SidecarLog) throws(SidecarFailure) {
         self.configuration = configuration
         self.log = log
+        Machine.keepHeapSmall()
         let start = MonotonicClock.now()
         do throws(SystemError) {
             signals = try Signals([SIGTERM, SIGINT])
@@ -123,6 +127,7 @@ public final class QueueSidecar {
         }
         stats.begin()
         announce()
+        loop.after(milliseconds: Self.settledMilliseconds) { Machine.releaseCode() }
         loop.run()
         workers.post(.stop)
         workers.join()

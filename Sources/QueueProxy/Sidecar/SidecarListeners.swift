@@ -26,38 +26,38 @@ struct SidecarListeners {
         entries.append(Entry(name: name, listen: listen, options: options(listen.candidates[0])))
     }
 
-    /// Finds for each the address that the kernel takes. All that cannot be had are told.
+    /// Finds for each the address that the kernel would take. All that cannot be had are told.
     ///
-    /// They are held together for a moment: two of ours on one address would share its connections, since the workers
-    /// open them with SO_REUSEPORT.
+    /// Two of ours on one port would share its connections, since the workers open them with SO_REUSEPORT.
     mutating func bind() -> [Failure] {
-        var failures: [Failure] = [], held: [Int32] = []
+        var failures: [Failure] = []
         for index in entries.indices {
             let entry = entries[index]
-            switch Self.firstTaken(entry.listen.candidates) {
-            case .success(let found):
-                held.append(found.descriptor)
-                entries[index].options.address = found.address
-            case .failure(let error): failures.append(Failure(name: entry.name, listen: entry.listen, error: error))
+            do throws(SystemError) {
+                let address = try Self.firstFree(entry.listen.candidates)
+                if entry.listen.port != 0, entries[..<index].contains(where: { $0.listen.port == entry.listen.port }) {
+                    throw SystemError(call: "listen on \(address)", code: EADDRINUSE)
+                }
+                entries[index].options.address = address
+            } catch {
+                failures.append(Failure(name: entry.name, listen: entry.listen, error: error))
             }
         }
-        for descriptor in held { close(descriptor) }
         return failures
     }
 
     /// The first address that can be listened on; another one is tried only if the machine does not have that kind.
-    private static func firstTaken(
-        _ candidates: [SocketAddress]
-    ) -> Result<(address: SocketAddress, descriptor: Int32), SystemError> {
+    private static func firstFree(_ candidates: [SocketAddress]) throws(SystemError) -> SocketAddress {
         var failure = SystemError(call: "listen", code: EADDRNOTAVAIL)
         for address in candidates {
             do throws(SystemError) {
-                return .success((address, try Listener(address, sharesPort: false).release()))
+                try Listener.check(address)
+                return address
             } catch {
                 failure = error
                 guard error.code == EAFNOSUPPORT || error.code == EADDRNOTAVAIL else { break }
             }
         }
-        return .failure(failure)
+        throw failure
     }
 }
