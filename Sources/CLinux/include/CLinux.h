@@ -50,7 +50,13 @@ int clinux_listen(const struct clinux_address *address, int reuse_port, int back
 // Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY. Returns the descriptor or -errno.
 int clinux_accept(int listener, struct clinux_address *peer);
 
-// Starts a TCP connection. Returns the descriptor, or -errno. `*pending` says whether it is still being made.
+// When the kernel asks a silent peer of a connection we made whether it still lives, and how often, until it is dead.
+#define CLINUX_KEEPALIVE_IDLE_S 15
+#define CLINUX_KEEPALIVE_INTERVAL_S 5
+#define CLINUX_KEEPALIVE_COUNT 3
+
+// Starts a TCP connection, with TCP_NODELAY and keep-alive as above. Returns the descriptor, or -errno.
+// `*pending` says whether it is still being made.
 int clinux_connect(const struct clinux_address *address, int *pending);
 
 // The local address of a socket. Returns 0 or -errno.

@@ -78,6 +78,8 @@ public final class Worker {
     var questions: Slab<PendingQuestion>
     /// What the request log will say of some of them.
     var probeNotes: Slab<ProbeNote>
+    /// How many of them are being answered in pieces.
+    var longAnswers = 0
     var pool = UpstreamPool()
     var snapshot: RoutingSnapshot
     var now: Instant

@@ -95,8 +95,10 @@ final class ProxyHarness {
     func accept() throws -> Peer { try pods[0].accept() }
 
     /// A new client connection of HTTP/2 by prior knowledge.
-    func client2(settings: [(UInt16, UInt32)] = [], receiveBuffer: Int32? = nil) throws -> HTTP2Peer {
-        try HTTP2Peer(client: client(receiveBuffer: receiveBuffer), settings: settings)
+    func client2(
+        settings: [(UInt16, UInt32)] = [], receiveBuffer: Int32? = nil, listener: Int = 0
+    ) throws -> HTTP2Peer {
+        try HTTP2Peer(client: client(receiveBuffer: receiveBuffer, listener: listener), settings: settings)
     }
 
     /// A pod's next connection, which is of HTTP/2.
