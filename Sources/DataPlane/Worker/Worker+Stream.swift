@@ -13,17 +13,18 @@ extension Worker {
         connection.pointee.lastProgress = now
         let parts = RequestParts(head.pointee)
         if let desk, isQuestion(connection, session, stream, parts, head.pointee.fields, desk) { return }
-        guard let target = route(parts) else { return refuse(connection, session, stream, parts, .noRoute) }
+        guard let target = route(host: parts.host) else { return refuse(connection, session, stream, parts, .noRoute) }
         if connection.pointee.redirectPort != 0 { return redirect(connection, session, stream, parts) }
         let isProxied = isSidecar && isFromActivator(parts, head.pointee.fields)
-        guard let exchange = open(connection, stream, parts, target, isProxied: isProxied) else {
+        let traits = RequestTraits(parts)
+        guard let exchange = open(connection, stream, traits, consume target, isProxied: isProxied) else {
             return refuse(connection, session, stream, parts, .overloaded)
         }
         session.setContext(exchange.pointee.token.packed, of: stream)
         connection.pointee.streamExchanges += 1
         if options.accessLog != .off { note(exchange, parts, head.pointee.fields) }
         if let telemetry { telemetryBegins(exchange, connection, parts, head.pointee.fields, telemetry) }
-        admit(exchange, connection, to: target)
+        admit(exchange, connection)
     }
 
     private func refuse(

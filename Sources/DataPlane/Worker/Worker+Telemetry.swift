@@ -132,10 +132,10 @@ extension Worker {
     // MARK: On the way
 
     /// The request has a slot.
-    func telemetryDispatches(_ exchange: ExchangePointer, to endpoint: Endpoint, _ telemetry: WorkerTelemetry) {
+    func telemetryDispatches(_ exchange: ExchangePointer, _ telemetry: WorkerTelemetry) {
         if let note = NotePointer(exchange.pointee.note) { note.note.pointee.hasLeftQueue = true }
         let gate = exchange.pointee.target.gate
-        guard gate.concurrency > 0, telemetry.metrics != nil else { return }
+        guard gate.concurrency > 0, telemetry.metrics != nil, let endpoint = exchange.pointee.endpoint else { return }
         telemetry.shared.note(queueDepth: endpoint.inFlight + gate.waiting)
     }
 

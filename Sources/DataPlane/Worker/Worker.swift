@@ -40,6 +40,14 @@ public struct WorkerOptions: Sendable {
     public init() {}
 }
 
+/// The timer of a place in the slab of exchanges, armed for the earliest deadline of those who had the place since it
+/// last fired.
+struct ExchangeTimer {
+    /// When it fires; `distantFuture`: it is not armed.
+    var instant = Instant.distantFuture
+    var handle = TimerHandle.none
+}
+
 /// One data-plane thread: its event loop, its connections, its exchanges, its pool.
 ///
 /// Everything here belongs to the worker's thread but the mailbox. Events come in from the poller, the timers and the
@@ -90,6 +98,9 @@ public final class Worker {
     var isStopping = false
     var saidDrained = false
     var sweepIsArmed = false
+    /// The timer of every place of `exchanges` that ever had one, and how many of them are armed.
+    var exchangeTimers: [ExchangeTimer] = []
+    var armedExchangeTimers = 0
 
     // Reused for every message, so that none allocates.
     var requestHead: RequestHead
@@ -125,9 +136,9 @@ public final class Worker {
     var pumps: [SlabToken] = []
     var localGrants: [(RevisionTarget, Grant)] = []
     var turns: [TaggedToken] = []
-    var closedDownstreams: [SlabToken] = []
-    var closedUpstreams: [SlabToken] = []
-    var endedExchanges: [SlabToken] = []
+    var closedDownstreams = Stack<SlabToken>()
+    var closedUpstreams = Stack<SlabToken>()
+    var endedExchanges = Stack<SlabToken>()
     var listedTargets: [RevisionTarget] = []
     var addressCounts: [UInt64: Int] = [:]
 
@@ -268,12 +279,9 @@ public final class Worker {
     }
 
     private func freeClosed() {
-        for token in closedDownstreams { downstreams.remove(token) }
-        for token in closedUpstreams { upstreams.remove(token) }
-        for token in endedExchanges { exchanges.remove(token) }
-        closedDownstreams.removeAll(keepingCapacity: true)
-        closedUpstreams.removeAll(keepingCapacity: true)
-        endedExchanges.removeAll(keepingCapacity: true)
+        while let token = closedDownstreams.popLast() { downstreams.remove(token) }
+        while let token = closedUpstreams.popLast() { upstreams.remove(token) }
+        while let token = endedExchanges.popLast() { exchanges.remove(token) }
     }
 
     // MARK: Commands
@@ -319,8 +327,12 @@ public final class Worker {
     }
 
     /// Delivers slots that went to requests of this very worker, oldest first. A delivery may add to the list.
+    @inline(__always)
     func handOutLocalGrants() {
-        guard !localGrants.isEmpty else { return }
+        if !localGrants.isEmpty { handOutGrantsThatCame() }
+    }
+
+    private func handOutGrantsThatCame() {
         var index = 0
         while index < localGrants.count {
             let (target, grant) = localGrants[index]
@@ -336,7 +348,7 @@ public final class Worker {
         switch tagged.kind {
         case .downstream: downstreamTimerFired(tagged.token)
         case .upstream: upstreamTimerFired(tagged.token)
-        case .exchange: exchangeTimerFired(tagged.token)
+        case .exchange: exchangeTimerFired(tagged.token.index)
         case .sweep: sweepPool()
         case .resumeAccept: _ = watchListener(Int(tagged.token.index))
         case .wake: break
