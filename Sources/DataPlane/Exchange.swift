@@ -96,6 +96,8 @@ struct Exchange: ~Copyable {
     var bytesSent: UInt64 = 0
     var flags = ResponseFlags()
     var log = LogNote()
+    /// What telemetry keeps of it (`RequestNote`); none without telemetry.
+    var note = Buffer.none
 
     /// When the next of the revision's three limits passes (Knative: spec/dataplane 1.7), or that of the body.
     ///

@@ -25,7 +25,7 @@ extension Worker {
     func writeRequestHead(
         _ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream, _ exchange: ExchangePointer
     ) {
-        if isSidecar { return writeContainerRequest(parts, fields, connection) }
+        if isSidecar { return writeContainerRequest(parts, fields, connection, exchange) }
         writeRequestLine(parts)
         if parts.hostIsReplaced { HeadWriter.writeField("Host", parts.authority, to: &output.writer) }
         HeadWriter.writeFields(fields, of: parts.bytes, excluding: excluded(of: parts), to: &output.writer)

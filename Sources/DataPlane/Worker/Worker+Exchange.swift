@@ -32,6 +32,10 @@ extension Worker {
             exchange.pointee.closesDownstream = true
         }
         if options.accessLog != .off { note(exchange, RequestParts(requestHead, of: bytes), requestHead.fields) }
+        if let telemetry {
+            let parts = RequestParts(requestHead, of: bytes)
+            telemetryBegins(exchange, connection, parts, requestHead.fields, telemetry)
+        }
         admit(exchange, connection)
     }
 
@@ -178,6 +182,7 @@ extension Worker {
             $0.cell(options.index).pointee.stats.leave(now: now, proxied: exchange.pointee.isProxied)
         }
         if options.accessLog != .off { writeLog(exchange) }
+        if let telemetry { telemetryEnds(exchange, telemetry) }
         buffers.release(&exchange.pointee.log.bytes)
         releaseBodies(exchange)
         if exchange.pointee.isStream { leaveStream(exchange) }
@@ -211,6 +216,7 @@ extension Worker {
             let keepsAlive = exchange.pointee.requestIsComplete && !exchange.pointee.closesDownstream
             // Where the request ends is known only if all of it has been read.
             let isBodyless = exchange.pointee.method == .head
+            if !isBodyless { exchange.pointee.bytesSent = UInt64(refusal.text.utf8CodeUnitCount) }
             releaseSlot(exchange)
             reply(connection, refusal, keepsAlive: keepsAlive, withBody: !isBodyless)
             let consumed = exchange.pointee.consumed
@@ -240,6 +246,9 @@ extension Worker {
     }
 
     // MARK: Time
+
+    /// What a sidecar adds to a response that its limit cuts off (spec/dataplane 1.7).
+    static var lateText: StaticString { "request timeout" }
 
     /// Sees to it that the timer of the exchange's place fires no later than its deadline. One armed for earlier stays,
     /// whoever had the place then: it finds out who has it now. So most requests arm nothing and cancel nothing.
@@ -282,10 +291,15 @@ extension Worker {
         // Knative ends such a response cleanly: a body that is complete as far as its framing can say so.
         let isTunnel = exchange.pointee.stage == .tunnel
         let endsCleanly = exchange.pointee.responseIsChunked  // whole chunks only are listed, so this fits behind
+        if endsCleanly, isSidecar { exchange.pointee.bytesSent += UInt64(Self.lateText.utf8CodeUnitCount) }
         end(exchange)
         guard endsCleanly || isTunnel else { return cut(connection) }
         output.clear()
-        if endsCleanly, isSidecar { output.append(ByteView("f\r\nrequest timeout\r\n")) }
+        if endsCleanly, isSidecar {
+            output.appendChunkHead(Self.lateText.utf8CodeUnitCount)
+            output.append(ByteView(Self.lateText))
+            output.append(ByteView("\r\n"))
+        }
         if endsCleanly { output.append(ByteView("0\r\n\r\n")) }
         guard sendOutput(connection) else { return close(connection) }
         beginLinger(connection)

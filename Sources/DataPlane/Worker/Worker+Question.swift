@@ -13,6 +13,8 @@ struct PendingQuestion {
     /// Bytes of the head in the client's inbound buffer.
     let consumed: Int
     var timer: TimerHandle
+    /// What the request log will say of it (`ProbeNote`); none if it has no line.
+    let note: SlabToken
     /// A long body that is being sent, and how much of it has been.
     var body: [UInt8] = []
     var sent = 0
@@ -32,6 +34,8 @@ extension Worker {
             return false
         case .reply(let reply):
             let keepsAlive = mayGoOn(connection, parts)
+            let bodyBytes = parts.method == .head ? 0 : reply.count
+            logProbe(connection, parts, requestHead.fields, status: reply.status, bytes: bodyBytes)
             writeHead(
                 reply.status, contentType: reply.count > 0 ? .plain : nil, isError: reply.isError, hash: reply.hash,
                 count: reply.count, keepsAlive: keepsAlive)
@@ -42,7 +46,7 @@ extension Worker {
             guard
                 let token = ask(
                     subject, connection, .none, isHead: parts.method == .head, keepsAlive: mayGoOn(connection, parts),
-                    consumed: parts.headLength)
+                    consumed: parts.headLength, note: noteProbe(connection, parts, requestHead.fields))
             else {
                 replyWithoutExchange(connection, .overloaded)
                 return true
@@ -66,6 +70,8 @@ extension Worker {
             desk.noteRequest(now)
             return false
         case .reply(let reply):
+            let bodyBytes = parts.method == .head ? 0 : reply.count
+            logProbe(connection, parts, fields, status: reply.status, bytes: bodyBytes)
             output.clear()
             writeBody(reply)
             send(
@@ -73,7 +79,8 @@ extension Worker {
                 body: output.writer.written, isHead: parts.method == .head, session, stream)
         case .ask(let subject):
             let isHead = parts.method == .head
-            if ask(subject, connection, stream, isHead: isHead, keepsAlive: true, consumed: 0) != nil {
+            let note = noteProbe(connection, parts, fields)
+            if ask(subject, connection, stream, isHead: isHead, keepsAlive: true, consumed: 0, note: note) != nil {
                 connection.pointee.streamQuestions += 1
             } else {
                 reply(session, stream, .overloaded, isHead: isHead, isGRPC: false)
@@ -90,15 +97,18 @@ extension Worker {
 
     private func ask(
         _ subject: QuestionSubject, _ connection: Downstream, _ stream: HTTP2Stream, isHead: Bool, keepsAlive: Bool,
-        consumed: Int
+        consumed: Int, note: SlabToken
     ) -> SlabToken? {
-        guard let token = questions.vacancy() else { return nil }
+        guard let token = questions.vacancy() else {
+            forgetProbe(note)
+            return nil
+        }
         let timer = timers.arm(
             now.adding(milliseconds: limits.questionMilliseconds), payload: TaggedToken(.question, token).packed)
         questions.insert(
             PendingQuestion(
                 connection: connection.pointee.token, stream: stream, isHead: isHead, keepsAlive: keepsAlive,
-                consumed: consumed, timer: timer),
+                consumed: consumed, timer: timer, note: note),
             at: token)
         events.post(.question(Question(subject: subject, asker: Asker(worker: options.index, token: token))))
         return token
@@ -114,6 +124,7 @@ extension Worker {
         }
         let isLong = answer.body.count > Answer.pieceBytes && !pending.isHead
         if isLong, longAnswers >= limits.longAnswers { return refuse(asker.token, pending, connection) }
+        logProbe(pending.note, connection, status: answer.status, bytes: pending.isHead ? 0 : answer.body.count)
         if isLong { keep(answer.body, at: asker.token) } else { remove(asker.token, pending) }
         if pending.stream == .none {
             let keepsAlive = pending.keepsAlive && !isDraining
@@ -223,6 +234,9 @@ extension Worker {
     }
 
     private func refuse(_ token: SlabToken, _ pending: PendingQuestion, _ connection: Downstream) {
+        let refusal = Refusal.overloaded
+        let bytes = pending.isHead ? 0 : refusal.text.utf8CodeUnitCount
+        logProbe(pending.note, connection, status: refusal.status, bytes: bytes)
         remove(token, pending)
         guard pending.stream == .none else {
             guard let session = connection.pointee.session else { return }
@@ -321,6 +335,7 @@ extension Worker {
 
     private func remove(_ token: SlabToken, _ pending: PendingQuestion) {
         timers.cancel(pending.timer)
+        forgetProbe(pending.note)
         if !pending.body.isEmpty { longAnswers -= 1 }
         questions.remove(token)
         guard let connection = downstreams[pending.connection] else { return }

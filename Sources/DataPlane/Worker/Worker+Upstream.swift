@@ -13,6 +13,7 @@ extension Worker {
     /// Sends the request of `exchange`, which has a slot, on the warmest unused connection to its endpoint or a new
     /// one.
     func dispatch(_ exchange: ExchangePointer, _ connection: Downstream) {
+        if let telemetry { telemetryDispatches(exchange, telemetry) }
         if usesStream(exchange) {
             guard let endpoint = exchange.pointee.endpoint else { return assertionFailure("dispatched without a slot") }
             return dispatchStream(exchange, connection, to: endpoint)

@@ -29,6 +29,8 @@ public struct WorkerOptions: Sendable {
     public var certificates: CertificateSet?
     /// Keys of session tickets, shared by all workers. Nil: sessions are not resumed.
     public var tickets: TicketKeyRing?
+    /// Request log, metrics and spans. Nil: there are none. Default nil.
+    public var telemetry: RequestTelemetry?
     /// The form of the access log.
     public var accessLog = AccessLogFormat.off
     /// Seed of the random choices.
@@ -56,6 +58,8 @@ public final class Worker {
     let limits: DataPlaneLimits
     /// Whether it forwards as a sidecar (`ForwardingMode`).
     let isSidecar: Bool
+    /// Request log, metrics and spans; nil if there are none.
+    let telemetry: WorkerTelemetry?
     let desk: QuestionDesk?
     /// Every worker's mailbox; `mailbox` is this one's.
     let peers: [Mailbox<WorkerCommand>]
@@ -80,6 +84,8 @@ public final class Worker {
     var exchanges: Slab<Exchange>
     /// Requests that wait for an answer of the control thread's.
     var questions: Slab<PendingQuestion>
+    /// What the request log will say of some of them.
+    var probeNotes: Slab<ProbeNote>
     /// How many of them are being answered in pieces.
     var longAnswers = 0
     var pool = UpstreamPool()
@@ -146,13 +152,18 @@ public final class Worker {
         self.options = options
         limits = options.limits
         isSidecar = options.forwarding == .sidecar
+        telemetry = options.telemetry.map { shared in
+            // Ids must not come again when the process starts anew, so the clock is part of their seed.
+            let seed = MonotonicClock.wallNanoseconds() &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(options.index) << 48
+            return WorkerTelemetry(shared, worker: options.index, seed: seed ^ options.seed)
+        }
         desk = options.questions
         peers = mailboxes
         mailbox = mailboxes[options.index]
         self.events = events
         self.connectionBudget = connectionBudget
         self.log = log
-        logLines = LogLines(isUsed: options.accessLog != .off)
+        logLines = LogLines(isUsed: options.accessLog != .off || options.telemetry?.settings.logTemplate != nil)
         self.snapshot = snapshot
         poller = try Poller()
         now = MonotonicClock.now()
@@ -162,6 +173,7 @@ public final class Worker {
         upstreams = Slab(limit: limits.connections * 2)
         exchanges = Slab(limit: max(limits.connections, limits.streams))
         questions = Slab(limit: limits.questions)
+        probeNotes = Slab(limit: limits.questions)
         random = SeededRandom(seed: options.seed &+ UInt64(options.index) &* 0x1234_5678_9ABC_DEF1)
         output = SendList(headBytes: limits.http.headBytes)
         requestHead = RequestHead(limits: limits.http)
@@ -202,6 +214,7 @@ public final class Worker {
     /// Runs until the `stop` command.
     public func run() {
         while !isStopping { turn() }
+        handOverSpans()
     }
 
     /// One wake-up.
@@ -227,7 +240,8 @@ public final class Worker {
         case .upstream: upstreamReady(tagged.token, readiness)
         case .listener: acceptConnections(Int(tagged.token.index))
         case .mailbox: takeCommands()
-        case .exchange, .sweep, .resumeAccept, .wake, .question, nil: assertionFailure("only timers carry these")
+        case .exchange, .sweep, .resumeAccept, .wake, .question, .spans, nil:
+            assertionFailure("only timers carry these")
         }
         handOutLocalGrants()
     }
@@ -338,6 +352,7 @@ public final class Worker {
         case .sweep: sweepPool()
         case .resumeAccept: _ = watchListener(Int(tagged.token.index))
         case .wake: break
+        case .spans: spanTimerFired()
         case .question: questionTimerFired(tagged.token)
         case .listener, .mailbox, nil: assertionFailure("these have no timer")
         }

@@ -61,7 +61,8 @@ extension Worker {
         gauges.failedHandshakes = failedHandshakes
         gauges.questions = questions.count
         gauges.lentBytes = buffers.lentBytes + sessionPool.lentBytes
-        gauges.timers = timers.count - armedExchangeTimers - (sweepIsArmed ? 1 : 0)
+        let own = (sweepIsArmed ? 1 : 0) + (telemetry?.isTimerArmed == true ? 1 : 0)
+        gauges.timers = timers.count - armedExchangeTimers - own
         return gauges
     }
 }
