@@ -33,7 +33,7 @@ final class QueueSidecar: Sendable {
     func port(_ listener: String = "queue") throws -> UInt16 {
         let pattern = try Regex(
             "\"listener\":\"\(listener)\",\"address\":\"[^\"]*:([0-9]+)\"", as: (Substring, Substring).self)
-        _ = process.waitForLog { $0.contains(pattern) || self.process.waitForEnd(0) != nil }
+        _ = process.waitForLog { $0.contains(pattern) }
         guard let match = process.log.firstMatch(of: pattern), let port = UInt16(match.1) else {
             throw Failure("no listener \(listener):\n\(process.tail)")
         }
