@@ -27,7 +27,7 @@ lint: setup ## check the format of every Swift file
 format: setup ## format every Swift file
 	@$(SWIFT) format --in-place --recursive --parallel Sources Tests Package.swift
 
-bench: build ## compare with other proxies, measure cold starts (20 minutes); writes perf/results/<commit>.md
+bench: build ## compare with other proxies, measure cold starts (25 minutes); writes perf/results/<commit>.md
 	@scripts/setup bench
 	@scripts/bench
 

@@ -70,8 +70,8 @@ let package = Package(
         module(
             "QueueProxy",
             imports: [
-                "DataPlane", "Probing", "EventLoop", "HTTP", "HTTP2", "TLS", "Routing", "Balancing", "Admission",
-                "Telemetry", "Primitives",
+                "DataPlane", "Probing", "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing",
+                "Admission", "Telemetry", "Primitives",
             ]),
         // Level 6: compositions
         module(
@@ -88,6 +88,7 @@ let package = Package(
         // Tests only
         module("Simulation", imports: ["Admission", "Balancing", "Primitives"]),
         .target(name: "HTTP2Wire", dependencies: ["CNGHTTP2"], path: "Tests/HTTP2Wire"),
+        .target(name: "OTLPWire", path: "Tests/OTLPWire"),
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
@@ -96,19 +97,23 @@ let package = Package(
         tests(of: "Routing", imports: ["Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
         tests(of: "Scaling", imports: ["Primitives"]),
-        tests(of: "Telemetry", imports: ["HTTP", "Primitives"]),
+        tests(of: "Telemetry", imports: ["HTTP", "OTLPWire", "Primitives"]),
         tests(of: "Knative", imports: ["Scaling", "Primitives"]),
         tests(of: "EventLoop", imports: ["Primitives"]),
         tests(
             of: "DataPlane",
             imports: [
                 "EventLoop", "HTTP", "HTTP1", "HTTP2", "HTTP2Wire", "TLS", "Routing", "Balancing", "Admission",
-                "Telemetry", "Primitives",
+                "OTLPWire", "Telemetry", "Primitives",
             ]),
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(of: "LocalPlatform", imports: ["Probing", "EventLoop", "HTTP2", "Primitives"]),
-        tests(of: "QueueProxy", imports: ["martlet-queue", "Probing", "EventLoop", "TLS", "Primitives"]),
+        tests(
+            of: "QueueProxy",
+            imports: [
+                "martlet-queue", "DataPlane", "Probing", "EventLoop", "OTLPWire", "TLS", "Telemetry", "Primitives",
+            ]),
         tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
         .testTarget(

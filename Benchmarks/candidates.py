@@ -24,11 +24,13 @@ class Setting:
 
 @dataclasses.dataclass
 class Candidate:
-    command: object                             # function from Setting to a list
+    command: object                             # function from Setting to a list; None: the application alone
     entries: dict                               # {entry: port}; it takes part in the scenarios whose entry it has
     upstreams: tuple = ("application", "h2c")   # the protocols it speaks to applications
     shares_upstream: bool = True                # one upstream connection carries many streams
     has_master: bool = False                    # its one worker is a child of the process that is started
+    environment: object = lambda setting: {}    # function from Setting to the variables of the process
+    starts_application: bool = False            # as its own pod
     keeps_connections_apart: bool = False       # a client connection is an upstream connection: nothing idle to hold
 
 
@@ -67,15 +69,33 @@ def martlet(setting):
     return arguments
 
 
+def queue(setting):
+    return [pathlib.Path(setting.martlet).parent / "martlet-queue"]
+
+
+def queue_environment(setting):
+    """As Knative's controller would: with a limit, and counted."""
+    return {
+        "CONTAINER_CONCURRENCY": "1000", "QUEUE_SERVING_PORT": str(PROXY_PORT), "QUEUE_SERVING_TLS_PORT": str(TLS_PORT),
+        "USER_PORT": str(H2C_UPSTREAM_PORT if setting.upstream == "h2c" else UPSTREAM_PORT),
+        "REVISION_TIMEOUT_SECONDS": "300", "SERVING_LOGGING_CONFIG": "", "SERVING_LOGGING_LEVEL": "error",
+        "SERVING_NAMESPACE": "default", "SERVING_SERVICE": "bench", "SERVING_CONFIGURATION": "bench",
+        "SERVING_REVISION": "bench-00001", "SERVING_POD": "bench-00001-pod", "SERVING_POD_IP": "127.0.0.1",
+        "MARTLET_CERTIFICATE_DIRECTORY": str(machine.RUN / "certificates") if setting.entry == "tls" else "/nowhere",
+        "MARTLET_ADMIN_LISTEN": "127.0.0.1:19022", "MARTLET_STAT_LISTEN": "127.0.0.1:19090"}
+
+
 SAME = {"plain": PROXY_PORT, "tls": TLS_PORT, "h2c": PROXY_PORT}  # cleartext HTTP/2 is told apart by its first bytes
 
 CANDIDATES = {
+    "direct": Candidate(None, {"plain": UPSTREAM_PORT}),
     "relay": Candidate(relay, {"plain": PROXY_PORT, "h2c": PROXY_PORT}, keeps_connections_apart=True),
     "nginx": Candidate(nginx, {**SAME, "h2c": H2C_PORT}, shares_upstream=False, has_master=True),
     "haproxy": Candidate(haproxy, SAME),
     "h2o": Candidate(h2o, SAME, upstreams=("application",), shares_upstream=False),
     "nghttpx": Candidate(nghttpx, SAME, has_master=True),
-    "martlet": Candidate(martlet, SAME),
+    "martlet": Candidate(martlet, SAME, starts_application=True),
+    "martlet-queue": Candidate(queue, SAME, environment=queue_environment),
 }
 
 

@@ -172,7 +172,7 @@ def wait_for_answer(port, host, path="/", seconds=15, has_tls=False):
             last = f"status {status}"
         except (OSError, ValueError, IndexError) as failure:
             last = str(failure)
-        time.sleep(0.002)
+        time.sleep(0.0002)
     raise RuntimeError(f"no answer on port {port} within {seconds} s: {last}")
 
 
@@ -200,6 +200,7 @@ def build_tools():
                                  ("h2c", [tools / "h2c.c"], ["-lnghttp2"]),
                                  ("handshakes", [tools / "handshakes.c", *client], libraries),
                                  ("idle", [tools / "idle.c", *client], libraries),
+                                 ("open_loop", [tools / "open_loop.c", *client], libraries),
                                  ("application", application, ["-static"])]:
         target = folder / name
         if not target.exists() or any(source.stat().st_mtime > target.stat().st_mtime for source in sources):

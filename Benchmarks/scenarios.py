@@ -21,6 +21,7 @@ IDLE_CONNECTIONS, IDLE_HTTP2_CONNECTIONS = 10_000, 1_000
 IDLE_SHARE_OF_DESCRIPTORS = 0.45
 # Of a proxy with an upstream connection for each stream: as many streams as descriptors and local ports allow anywhere.
 IDLE_HTTP2_CONNECTIONS_UNSHARED = 150
+PACE = 5_000            # requests a second of the scenario with a fixed rate
 IDLE_PATIENCE = 120     # seconds, to open all
 HELD_PATIENCE = 10      # seconds, without another request reaching the application
 
@@ -43,7 +44,9 @@ class Scenario:
     entry: str                      # "plain", "tls" or "h2c": which of the proxy's ports
     load: object = None             # function of (Target, seconds)
     upstream: str = "application"   # or "h2c"
-    idle: bool = False              # memory of idle connections instead of CPU time of requests
+    # "load": CPU time of a request; "idle": memory of a held connection; "start": time to the first answer; "paced":
+    # latency at a fixed rate
+    kind: str = "load"
     streams: int = 0                # open streams of each idle HTTP/2 connection; 0: HTTP/1.1
 
 
@@ -115,6 +118,10 @@ def handshakes(target, seconds):
     if outcome["resumed"]:
         raise RuntimeError(f"{outcome['resumed']} of the handshakes were not full")
     return outcome
+
+
+def paced(target, seconds):
+    return json.loads(tool([target.tools / "open_loop", target.port, HOST, CONNECTIONS, PACE, seconds], seconds))
 
 
 # ---------------------------------------------------------------- idle connections
@@ -193,10 +200,13 @@ SCENARIOS = {
                     lambda target, seconds: wrk(target, seconds, "/bytes/102400")),
     "S6u": Scenario("1 MiB upload, 16 connections", "plain",
                     lambda target, seconds: wrk(target, seconds, "/", 16, "upload.lua")),
-    "S7": Scenario("idle HTTP/1.1 connections", "plain", idle=True),
-    "S7t": Scenario("idle HTTP/1.1 connections over TLS 1.3", "tls", idle=True),
+    "S7": Scenario("idle HTTP/1.1 connections", "plain", kind="idle"),
+    "S7t": Scenario("idle HTTP/1.1 connections over TLS 1.3", "tls", kind="idle"),
     "S7h": Scenario("idle HTTP/2 connections in cleartext, 100 unanswered requests on each", "h2c", upstream="h2c",
-                    idle=True, streams=STREAMS),
+                    kind="idle", streams=STREAMS),
     "S7ht": Scenario("idle HTTP/2 connections over TLS 1.3, 100 unanswered requests on each", "tls", upstream="h2c",
-                     idle=True, streams=STREAMS),
+                     kind="idle", streams=STREAMS),
+    "S8": Scenario("from the start of the program to its first answer, then idle for a second", "plain", kind="start"),
+    "S9": Scenario(f"HTTP/1.1, {PACE} requests a second whatever the answers do, {CONNECTIONS} connections", "plain",
+                   paced, kind="paced"),
 }

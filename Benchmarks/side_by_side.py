@@ -32,52 +32,80 @@ ATTEMPTS = 2
 DESCRIPTORS = 18_000        # of a proxy with 15,000 upstream connections
 WARM_CONNECTIONS = 20       # opened and closed before the memory is read for the first time
 SETTLE_SECONDS = 1
+IDLE_SECONDS = 3            # over which the CPU time of a program without work is taken
 
 
 # ---------------------------------------------------------------- measuring
 
 def takes_part(name, scenario):
     candidate = CANDIDATES[name]
-    if scenario.entry not in candidate.entries:
+    if scenario.entry not in candidate.entries or (candidate.command is None and scenario.kind != "paced"):
         return False
-    return not candidate.keeps_connections_apart if scenario.idle else scenario.upstream in candidate.upstreams
+    if scenario.kind == "idle":
+        return not candidate.keeps_connections_apart
+    return scenario.upstream in candidate.upstreams
 
 
 @contextlib.contextmanager
 def started(name, scenario, tools, martlet):
-    """The proxy, answering: its worker's id and the ids of the processes that belong to the measurement."""
+    """The proxy, answering: its worker's id, the ids of the processes that belong to the measurement, and how many
+    milliseconds it took from its start to its first answer. Without a proxy it is the application that answers."""
     folder = machine.RUN / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     candidate = CANDIDATES[name]
     with contextlib.ExitStack() as stack:
         known = {os.getpid()}
-        if name != "martlet":
+        if not candidate.starts_application:
             for program, port in [("application", UPSTREAM_PORT), ("h2c", H2C_UPSTREAM_PORT)]:
                 upstream = machine.running(program, [tools / program], machine.LOAD_CPU, PORT=str(port), TIMES="off")
                 known.add(stack.enter_context(upstream).pid)
                 machine.wait_for_port(port)
-        command = candidate.command(Setting(folder, tools, martlet, scenario.upstream, scenario.entry))
-        proxy = stack.enter_context(machine.running(name, command, machine.PROXY_CPU))
+        if candidate.command is None:
+            yield None, known, 0
+            return
+        setting = Setting(folder, tools, martlet, scenario.upstream, scenario.entry)
+        environment = candidate.environment(setting)
+        begun = time.monotonic()
+        command = candidate.command(setting)
+        proxy = stack.enter_context(machine.running(name, command, machine.PROXY_CPU, **environment))
         if name == "relay" and scenario.upstream == "h2c":  # nobody behind it speaks HTTP/1.1
             machine.wait_for_port(PROXY_PORT)
         else:
             machine.wait_for_answer(PROXY_PORT, HOST)
+        first = (time.monotonic() - begun) * 1e3
         if scenario.entry == "tls":
             machine.wait_for_answer(candidate.entries["tls"], HOST, has_tls=True)
         worker = machine.child_ids(proxy.pid)[0] if candidate.has_master else proxy.pid
-        yield worker, known | {proxy.pid, worker} | set(machine.child_ids(proxy.pid))
+        yield worker, known | {proxy.pid, worker} | set(machine.child_ids(proxy.pid)), first
 
 
 def measure_load(worker, known, scenario, target, seconds):
     scenario.load(target, 1)  # warm-up: connections, caches, allocator
-    others, cpu, begun = machine.ticks_by_process(), machine.cpu_seconds(worker), time.monotonic()
+    others, cpu, begun = machine.ticks_by_process(), cpu_seconds(worker), time.monotonic()
     outcome = scenario.load(target, seconds)
-    cpu, wall = machine.cpu_seconds(worker) - cpu, time.monotonic() - begun
+    cpu, wall = cpu_seconds(worker) - cpu, time.monotonic() - begun
     foreign = machine.foreign_share(others, machine.ticks_by_process(), known, wall)
     requests = max(outcome["requests"], 1)
     return {**outcome, "rate": outcome["requests"] / outcome["seconds"], "cost": cpu / requests * 1e6,
-            "busy": cpu / wall, "foreign": foreign, "rss_mib": machine.memory_kib(worker, "VmRSS") / 1024}
+            "busy": cpu / wall, "foreign": foreign,
+            "rss_mib": machine.memory_kib(worker, "VmRSS") / 1024 if worker else 0}
+
+
+def cpu_seconds(worker):
+    return machine.cpu_seconds(worker) if worker else 0
+
+
+def measure_start(worker, first):
+    """Of a proxy with a master the worker's memory counts."""
+    time.sleep(SETTLE_SECONDS)
+    cpu, begun = machine.cpu_seconds(worker), time.monotonic()
+    time.sleep(IDLE_SECONDS)
+    busy = (machine.cpu_seconds(worker) - cpu) / (time.monotonic() - begun)
+    program = os.path.getsize(f"/proc/{worker}/exe")
+    return {"errors": 0, "requests": 1, "foreign": 0, "cost": first, "idle_permille": busy * 1e3,
+            "rss_mib": machine.memory_kib(worker, "VmRSS") / 1024,
+            "anonymous_mib": machine.memory_kib(worker, "RssAnon") / 1024, "program_mib": program / 2**20}
 
 
 def resident_kib(worker):
@@ -99,9 +127,11 @@ def measure_idle(worker, scenario, target, shares_upstream):
 
 
 def measure(name, scenario, seconds, tools, martlet):
-    with started(name, scenario, tools, martlet) as (worker, known):
+    with started(name, scenario, tools, martlet) as (worker, known, first):
         target = Target(CANDIDATES[name].entries[scenario.entry], scenario.entry, tools)
-        if scenario.idle:
+        if scenario.kind == "start":
+            return measure_start(worker, first)
+        if scenario.kind == "idle":
             return measure_idle(worker, scenario, target, CANDIDATES[name].shares_upstream)
         return measure_load(worker, known, scenario, target, seconds)
 
@@ -127,7 +157,17 @@ def run_rounds(key, names, options, tools):
                 outcome = {"failure": " ".join(str(failure).split())}
                 print(f"{key} round {number + 1} {name}: failed: {failure}", file=sys.stderr)
             outcomes[name].append(outcome)
+    if SCENARIOS[key].kind == "paced":
+        add_latency(outcomes)
     return outcomes
+
+
+def add_latency(outcomes):
+    """What each proxy adds to the latency without one, in the same round."""
+    for name, rounds in outcomes.items():
+        for outcome, alone in zip(rounds, outcomes.get("direct", [])):
+            if is_valid(outcome) and is_valid(alone):
+                outcome |= {f"added_{share}": outcome[share] - alone[share] for share in ["p50", "p99", "p999"]}
 
 
 # ---------------------------------------------------------------- report
@@ -144,7 +184,7 @@ def is_valid(outcome):
 
 
 def unit(key):
-    return "KiB" if SCENARIOS[key].idle else "µs"
+    return {"idle": "KiB", "start": "ms"}.get(SCENARIOS[key].kind, "µs")
 
 
 def ratio(outcomes, name, reference):
@@ -166,7 +206,8 @@ def row(outcomes, name, figures):
     good = [outcome for outcome in outcomes[name] if is_valid(outcome)]
     if not good:
         return [name, "failed"] + [""] * (2 + len({"relay", "nginx"} & set(outcomes)) + len(figures))
-    medians = [f"{statistics.median(outcome[figure] for outcome in good):.{digits}f}" for figure, digits in figures]
+    medians = [f"{statistics.median(outcome.get(figure, 0) for outcome in good):.{digits}f}"
+               for figure, digits in figures]
     return [name, *primary_cells(outcomes, name), *medians]
 
 
@@ -174,18 +215,24 @@ LOAD_FIGURES = {"requests/s": ("rate", 0), "p50 µs": ("p50", 0), "p99 µs": ("p
                 "busy": ("busy", 2), "others": ("foreign", 2)}
 IDLE_FIGURES = {"PSS KiB": ("pss_kib", 2), "connections": ("connections", 0), "RSS before, MiB": ("before_mib", 1),
                 "RSS held, MiB": ("held_mib", 1)}
+START_FIGURES = {"RSS MiB": ("rss_mib", 1), "anonymous MiB": ("anonymous_mib", 1), "program MiB": ("program_mib", 1),
+                 "idle CPU ‰": ("idle_permille", 2)}
+PACED_FIGURES = {"added p50 µs": ("added_p50", 0), "added p99 µs": ("added_p99", 0), "added p999 µs": ("added_p999", 0),
+                 "p50 µs": ("p50", 0), "p99 µs": ("p99", 0), "busy": ("busy", 2), "others": ("foreign", 2)}
+# {kind of scenario: (primary figure, other columns)}
+TABLES = {"load": ("CPU µs/request", LOAD_FIGURES), "idle": ("KiB/connection", IDLE_FIGURES),
+          "start": ("ms to the first answer", START_FIGURES), "paced": ("CPU µs/request", PACED_FIGURES)}
 
 
 def report(key, outcomes, options):
     scenario = SCENARIOS[key]
-    figures = IDLE_FIGURES if scenario.idle else LOAD_FIGURES
-    primary = "KiB/connection" if scenario.idle else "CPU µs/request"
+    primary, figures = TABLES[scenario.kind]
     ratios = [f"x {reference}" for reference in ["relay", "nginx"] if reference in outcomes]
     columns = ["proxy", primary, "best", "spread", *ratios, *figures]
     rows = [row(outcomes, name, figures.values()) for name in outcomes]
     rows.sort(key=lambda cells: float(cells[1]) if cells[1] != "failed" else float("inf"))
     rounds = f"Median of {options.rounds} interleaved rounds" if options.rounds > 1 else "One round"
-    length = "" if scenario.idle else f" of {options.seconds} s"
+    length = f" of {options.seconds} s" if scenario.kind in ("load", "paced") else ""
     failures = [f"* {name}, round {number}: {complaint(outcome)}" for name in outcomes
                 for number, outcome in enumerate(outcomes[name], 1) if complaint(outcome)]
     lost = "\nLost rounds, which no figure includes:\n" + "\n".join(failures) + "\n" if failures else "\nNo errors.\n"
@@ -206,7 +253,7 @@ def main():
         parser.error(f"unknown: {', '.join(unknown)}")
     if "martlet" in names:
         machine.require_martlet(options.martlet)
-    machine.raise_descriptor_limit(DESCRIPTORS if any(SCENARIOS[key].idle for key in keys) else 0)
+    machine.raise_descriptor_limit(DESCRIPTORS if any(SCENARIOS[key].kind == "idle" for key in keys) else 0)
     tools = machine.build_tools()
     machine.make_certificate(HOST)
     results = {}

@@ -41,7 +41,7 @@ public enum PickPolicy: Equatable, Sendable {
         let count = UInt64(endpoints.count)
         // The high half scaled to 0..<count, the low half to a distance of 1..<count: two different places.
         let first = Int((random >> 32 &* count) >> 32)
-        guard count > 1 else { return endpoints[0].tryReserve() ? endpoints[0] : nil }
+        guard count > 1 else { return reserveFirst(endpoints, from: 0).map { endpoints[$0] } }
         let distance = 1 + Int(((random & 0xFFFF_FFFF) &* (count - 1)) >> 32)
         let second = (first + distance) % endpoints.count
         // `first` is random already, so a tie needs no further coin.

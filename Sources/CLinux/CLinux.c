@@ -91,12 +91,22 @@ int clinux_accept(int listener, struct clinux_address *peer) {
     return fd;
 }
 
+// A peer whose machine is gone says nothing: the kernel asks it, and fails the connection if there is no answer.
+static void notice_silent_death(int fd) {
+    int on = 1, idle = CLINUX_KEEPALIVE_IDLE_S, interval = CLINUX_KEEPALIVE_INTERVAL_S, count = CLINUX_KEEPALIVE_COUNT;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
 int clinux_connect(const struct clinux_address *address, int *pending) {
     struct sockaddr_storage storage;
     socklen_t length = to_native(address, &storage);
     int on = 1, fd = new_socket(address);
     if (fd < 0) return -errno;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    notice_silent_death(fd);
     *pending = 0;
     if (connect(fd, (struct sockaddr *)&storage, length)) {
         int code = errno;

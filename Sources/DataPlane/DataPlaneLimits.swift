@@ -66,6 +66,10 @@ public struct DataPlaneLimits: Sendable {
     /// How long such a request may wait, in milliseconds. Default 3,600,000: a drain lasts as long as its requests. At
     /// the limit: 503.
     public var questionMilliseconds: UInt64 = 3_600_000
+    /// Long answers that are being sent in pieces. Default 16. At the limit: 503.
+    public var longAnswers = 16
+    /// How long the client of such an answer may take nothing, in milliseconds. Default 10,000. At the limit: cut.
+    public var longAnswerMilliseconds: UInt64 = 10_000
 
     /// The defaults.
     public init() {}

@@ -96,13 +96,16 @@ struct Exchange: ~Copyable {
     var bytesSent: UInt64 = 0
     var flags = ResponseFlags()
     var log = LogNote()
-
-    var timer = TimerHandle.none
+    /// What telemetry keeps of it (`RequestNote`); none without telemetry.
+    var note = Buffer.none
 
     /// When the next of the revision's three limits passes (Knative: spec/dataplane 1.7), or that of the body.
     ///
     /// All three start with the exchange, so waiting for capacity counts. Idle runs from the last part of the
     /// response. A 1xx head counts as a part; a tunnel begins with its first byte.
+    ///
+    /// Inlined: a call with an exchange makes a copy of it first.
+    @inline(__always)
     var deadline: Instant {
         let limits = target.timeouts
         var nearest = limits.total == 0 ? Instant.distantFuture : arrivedAt.adding(nanoseconds: limits.total)
@@ -123,9 +126,11 @@ struct Exchange: ~Copyable {
             && (method.isIdempotent || nothingAccepted)
     }
 
+    /// Inlined, so that it is built where it stays.
+    @inline(__always)
     init(
-        token: SlabToken, downstream: SlabToken, stream: HTTP2Stream = .none, target: RevisionTarget,
-        request: RequestParts, limits: HTTPLimits, now: Instant
+        token: SlabToken, downstream: SlabToken, stream: HTTP2Stream = .none, target: consuming RevisionTarget,
+        request: RequestTraits, limits: HTTPLimits, now: Instant
     ) {
         self.token = token
         self.downstream = downstream

@@ -1,3 +1,4 @@
+import Primitives
 import Routing
 
 /// The routes at one moment: immutable, published to every worker, kept by every request that chose from it.
@@ -8,11 +9,24 @@ public final class RoutingSnapshot: Sendable {
     public let table: RouteTable
     /// The revisions.
     public let targets: [RevisionTarget]
+    /// `table`, which keeps it alive, without a count of references: a request looks twice and keeps nothing.
+    private let heldTable: Unmanaged<RouteTable>
 
     /// Makes a snapshot. Every target index of `table` must be an index of `targets`.
     public init(generation: Int, table: RouteTable, targets: [RevisionTarget]) {
         self.generation = generation
         self.table = table
+        heldTable = .passUnretained(table)
         self.targets = targets
+    }
+
+    /// The revision that serves the next request for `host`; nil if no rule has it.
+    func target(of host: ByteView) -> RevisionTarget? {
+        let index: Int? = heldTable._withUnsafeGuaranteedRef { table in
+            guard let route = table.match(host: host) else { return nil }
+            return table.pick(route)
+        }
+        guard let index else { return nil }
+        return targets[index]
     }
 }

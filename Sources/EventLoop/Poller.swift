@@ -27,7 +27,7 @@ public struct Poller: ~Copyable {
     public static let eventsPerWakeup = 256
 
     private let fd: Int32
-    private let events: UnsafeMutableRawPointer
+    @usableFromInline let events: UnsafeMutableRawPointer
 
     /// Opens an epoll instance.
     public init() throws(SystemError) {
@@ -74,11 +74,11 @@ public struct Poller: ~Copyable {
     }
 
     /// The token of event `index` of the last wait.
-    @inline(__always)
+    @inlinable
     public borrowing func token(_ index: Int) -> UInt64 { clinux_event_token(events, Int32(index)) }
 
     /// The readiness of event `index` of the last wait.
-    @inline(__always)
+    @inlinable
     public borrowing func readiness(_ index: Int) -> Readiness {
         Readiness(rawValue: clinux_event_flags(events, Int32(index)))
     }

@@ -48,7 +48,7 @@ public struct Socket: ~Copyable {
     @inline(__always)
     public borrowing func receive(into place: UnsafeMutableRawBufferPointer) -> TransferResult {
         while true {
-            let count = recv(fd, place.baseAddress, place.count, 0)
+            let count = clinux_receive(fd, place.baseAddress, place.count, 0)
             if count > 0 { return .bytes(count) }
             if count == 0 { return .endOfStream }
             let code = clinux_errno()
@@ -60,7 +60,7 @@ public struct Socket: ~Copyable {
     /// Looks whether something (bytes, an end, an error) is there to be read, without taking it.
     public borrowing func peek() -> TransferResult {
         var byte: UInt8 = 0
-        let count = recv(fd, &byte, 1, Int32(MSG_PEEK))
+        let count = clinux_receive(fd, &byte, 1, Int32(MSG_PEEK))
         if count > 0 { return .bytes(count) }
         if count == 0 { return .endOfStream }
         let code = clinux_errno()
@@ -72,7 +72,7 @@ public struct Socket: ~Copyable {
     public borrowing func send(_ bytes: ByteView, more: Bool = false) -> TransferResult {
         let flags = Int32(MSG_NOSIGNAL) | (more ? Int32(MSG_MORE) : 0)
         while true {
-            let count = Glibc.send(fd, bytes.base, bytes.count, flags)
+            let count = clinux_send(fd, bytes.base, bytes.count, flags)
             if count >= 0 { return .bytes(count) }
             let code = clinux_errno()
             if code == EAGAIN { return .wouldBlock }

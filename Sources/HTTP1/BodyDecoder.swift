@@ -102,6 +102,16 @@ public struct BodyDecoder: Sendable {
         }
     }
 
+    /// The rest of a body whose length is known, if all of it stands in `input` from `cursor` on: what `next` would say
+    /// in two steps, of which the second is the end. Nil, and nothing done, in any other case.
+    public mutating func takeRest(_ input: ByteView, _ cursor: inout Int) -> Range<Int>? {
+        precondition(cursor >= 0 && cursor <= input.count, "BodyDecoder: cursor out of range")
+        guard case .length(let left) = state, left <= UInt64(input.count &- cursor) else { return nil }
+        let range = take(left, input, &cursor)
+        state = .done
+        return range
+    }
+
     /// Takes up to `left` bytes at the cursor.
     private func take(_ left: UInt64, _ input: ByteView, _ cursor: inout Int) -> Range<Int> {
         let start = cursor

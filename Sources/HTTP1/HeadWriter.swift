@@ -26,9 +26,14 @@ public enum HeadWriter {
     ///   - reason: The phrase; nil for the registry's.
     public static func writeStatusLine(_ status: Int, reason: ByteView? = nil, to writer: inout ByteWriter) {
         assert(status >= 100 && status <= 999)
-        writer.append("HTTP/1.1 ")
-        writer.append(decimal: UInt64(truncatingIfNeeded: status))
-        writer.append(Byte.space)
+        writer.append("HTTP/1.1 *** ")
+        if !writer.overflowed {
+            // Over the stars just written: always three digits.
+            let digits = writer.base + (writer.count - 4)
+            digits[0] = UInt8(truncatingIfNeeded: 0x30 + status / 100)
+            digits[1] = UInt8(truncatingIfNeeded: 0x30 + status / 10 % 10)
+            digits[2] = UInt8(truncatingIfNeeded: 0x30 + status % 10)
+        }
         if let reason { writer.append(reason) } else { writer.append(StatusText.phrase(status)) }
         writer.append("\r\n")
     }

@@ -34,12 +34,15 @@ public struct Buffer: ~Copyable {
     }
 
     /// Whether it is only a place for a buffer.
+    @inlinable
     public var isNone: Bool { capacity == 0 }
 
     /// How many bytes it holds.
+    @inlinable
     public var count: Int { end &- start }
 
     /// How many more bytes fit behind the held ones without moving them.
+    @inlinable
     public var room: Int { capacity &- end }
 
     /// The held bytes.
@@ -94,20 +97,20 @@ public struct BufferPool: ~Copyable {
     /// Largest class, in bytes.
     public static let largest = 1 << 20
 
-    private var kept: [[UnsafeMutablePointer<UInt8>]] = Array(repeating: [], count: 9)
-    private var keptBytes = 0
-    private let limit: Int
-    private let keep: Int
+    /// The unused ones of each class: the first of a chain, each with the address of the next in its first bytes.
+    @usableFromInline var kept = InlineArray<9, UnsafeMutableRawPointer?>(repeating: nil)
+    @usableFromInline var keptBytes = 0
+    @usableFromInline let limit: Int
+    @usableFromInline let keep: Int
     /// Bytes lent out now.
-    public private(set) var lentBytes = 0
+    public internal(set) var lentBytes = 0
     /// How often the limit refused a buffer.
-    public private(set) var refusals: UInt64 = 0
+    public internal(set) var refusals: UInt64 = 0
 
     /// A pool that lends at most `limit` bytes (default 64 MiB) and keeps at most `keep` unused ones (default 1 MiB).
     public init(limit: Int = 64 << 20, keep: Int = 1 << 20) {
         self.limit = limit
         self.keep = keep
-        for index in kept.indices { kept[index].reserveCapacity(keep / (Self.smallest << index) + 1) }
     }
 
     /// Lends a buffer of at least `capacity` bytes; nil if that is over the largest class or over the pool's limit.
@@ -120,9 +123,10 @@ public struct BufferPool: ~Copyable {
             return nil
         }
         lentBytes += size
-        if let memory = kept[index].popLast() {
+        if let memory = kept[index] {
+            kept[index] = memory.load(as: UnsafeMutableRawPointer?.self)
             keptBytes -= size
-            return Buffer(memory: memory, capacity: size)
+            return Buffer(memory: memory.assumingMemoryBound(to: UInt8.self), capacity: size)
         }
         return Buffer(memory: .allocate(capacity: size), capacity: size)
     }
@@ -137,34 +141,54 @@ public struct BufferPool: ~Copyable {
             return
         }
         keptBytes += size
-        kept[Self.classIndex(size)].append(buffer.memory)
+        let index = Self.classIndex(size)
+        let memory = UnsafeMutableRawPointer(buffer.memory)
+        memory.storeBytes(of: kept[index], as: UnsafeMutableRawPointer?.self)
+        kept[index] = memory
     }
 
     /// Makes sure that `place` has memory for at least `capacity` bytes in all, keeping what it holds. False, and
     /// nothing changed, if that is over the largest class or the pool's limit.
+    @inlinable
     public mutating func provide(_ capacity: Int, in place: inout Buffer) -> Bool {
-        if place.capacity >= capacity { return true }
+        place.capacity >= capacity || enlarge(&place, to: capacity)
+    }
+
+    @usableFromInline
+    mutating func enlarge(_ place: inout Buffer, to capacity: Int) -> Bool {
         guard var large = take(capacity) else { return false }
-        _ = large.append(place.bytes)
+        if place.count > 0 { _ = large.append(place.bytes) }
         release(&place)
         place = large
         return true
     }
 
     /// Takes the memory of `place` back, if it has any, and leaves none.
+    @inlinable
     public mutating func release(_ place: inout Buffer) {
-        guard !place.isNone else { return }
+        if !place.isNone { empty(&place) }
+    }
+
+    @usableFromInline
+    mutating func empty(_ place: inout Buffer) {
         var taken = Buffer.none
         swap(&taken, &place)
         give(taken)
     }
 
     private static func classIndex(_ capacity: Int) -> Int {
+        if capacity <= smallest { return 0 }
         let pages = (max(capacity, 1) + smallest - 1) / smallest
         return pages == 1 ? 0 : Int.bitWidth - (pages - 1).leadingZeroBitCount
     }
 
     deinit {
-        for list in kept { for memory in list { memory.deallocate() } }
+        for index in kept.indices {
+            var next = kept[index]
+            while let memory = next {
+                next = memory.load(as: UnsafeMutableRawPointer?.self)
+                memory.deallocate()
+            }
+        }
     }
 }

@@ -36,9 +36,9 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
     @usableFromInline
     static var pageCount: Int { 64 }
 
-    @usableFromInline var pages: [UnsafeMutablePointer<Element>] = []
-    @usableFromInline var generations: [UInt32] = []
-    @usableFromInline var free: [UInt32] = []
+    @usableFromInline var pages = Stack<UnsafeMutablePointer<Element>>()
+    @usableFromInline var generations = Stack<UInt32>()
+    @usableFromInline var free = Stack<UInt32>()
     @usableFromInline var occupied = 0
     @usableFromInline let limit: Int
 
@@ -62,13 +62,28 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
     @inlinable
     @discardableResult
     public mutating func insert(_ element: consuming Element, at token: SlabToken) -> UnsafeMutablePointer<Element> {
-        let index = free.removeLast()
-        precondition(index == token.index && generations[Int(index)] | 1 == token.generation, "Slab: not the vacancy")
-        generations[Int(index)] = token.generation
-        occupied += 1
-        let place = address(index)
+        let place = occupy(token)
         place.initialize(to: element)
         return place
+    }
+
+    /// Gives the place of the name that `vacancy` just gave, for an element that is built in it and not moved there.
+    /// The caller must initialise it before anything else happens to the slab.
+    @inlinable
+    public mutating func occupy(_ token: SlabToken) -> UnsafeMutablePointer<Element> {
+        let index = free.popLast()
+        precondition(
+            index == token.index && generations[Int(token.index)] | 1 == token.generation, "Slab: not the vacancy")
+        generations[Int(token.index)] = token.generation
+        occupied += 1
+        return address(token.index)
+    }
+
+    /// The name of who has place `index` now; nil if nobody has.
+    @inlinable
+    public func occupant(of index: UInt32) -> SlabToken? {
+        guard Int(index) < generations.count, generations[Int(index)] & 1 == 1 else { return nil }
+        return SlabToken(index: index, generation: generations[Int(index)])
     }
 
     /// Takes in what `make` builds for its token; nil if the slab is full.
@@ -101,7 +116,7 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
     /// The tokens of all elements, in order of place. Allocates: for sweeps, not for the hot path.
     public func tokens() -> [SlabToken] {
         var all: [SlabToken] = []
-        for index in generations.indices where generations[index] & 1 == 1 {
+        for index in 0..<generations.count where generations[index] & 1 == 1 {
             all.append(SlabToken(index: UInt32(index), generation: generations[index]))
         }
         return all
@@ -118,17 +133,16 @@ public struct Slab<Element: ~Copyable>: ~Copyable {
         guard start < limit else { return false }
         let added = min(Self.pageCount, limit - start)
         pages.append(.allocate(capacity: Self.pageCount))
-        generations.append(contentsOf: repeatElement(0, count: added))
-        free.reserveCapacity(start + added)
+        for _ in 0..<added { generations.append(0) }
         for index in stride(from: start + added - 1, through: start, by: -1) { free.append(UInt32(index)) }
         return true
     }
 
     @inlinable
     deinit {
-        for index in generations.indices where generations[index] & 1 == 1 {
+        for index in 0..<generations.count where generations[index] & 1 == 1 {
             address(UInt32(index)).deinitialize(count: 1)
         }
-        for page in pages { page.deallocate() }
+        for index in 0..<pages.count { pages[index].deallocate() }
     }
 }

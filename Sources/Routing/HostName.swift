@@ -83,6 +83,7 @@ enum HostName {
     }
 
     /// The last eight bytes, or all if there are fewer, lower case. In longer hosts they overlap the block before.
+    @inline(__always)
     private static func tail(_ host: ByteView) -> UInt64 {
         if host.count >= 8 { return block(host.base, at: host.count - 8) }
         var tail: UInt64 = 0

@@ -1,4 +1,5 @@
 import COpenSSL
+import Primitives
 
 /// What a handshake has settled. Ask once, when the connection opens.
 extension TLSConnection {
@@ -29,6 +30,20 @@ extension TLSConnection {
     public var cipherSuite: String {
         guard let name = SSL_CIPHER_get_name(SSL_get_current_cipher(ssl)) else { return "" }
         return String(cString: name)
+    }
+
+    /// The cipher suite by its IANA number; 0 before it is settled.
+    public var cipherSuiteNumber: UInt16 {
+        guard let cipher = SSL_get_current_cipher(ssl) else { return 0 }
+        return SSL_CIPHER_get_protocol_id(cipher)
+    }
+
+    /// `serverName` where it stands, empty for none: valid as long as the connection.
+    public var serverNameView: ByteView {
+        guard let name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) else { return .empty }
+        var count = 0
+        while name[count] != 0 { count += 1 }  // at most 255 (RFC 6066 §3), which OpenSSL has checked
+        return ByteView(UnsafeRawBufferPointer(start: name, count: count))
     }
 
     /// Whether an earlier session was resumed.

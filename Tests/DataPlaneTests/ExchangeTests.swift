@@ -20,14 +20,13 @@ import Testing
         var scanned = 0
         let bytes = Array(request.utf8)
         let token = SlabToken(index: 0, generation: 1)
-        // The views of the parts are not used after the bytes have gone.
-        let parts = try bytes.withUnsafeBytes { bytes in
+        let traits = try bytes.withUnsafeBytes { bytes in
             let isWhole = try head.parse(ByteView(bytes), scanned: &scanned)
             #expect(isWhole)
-            return RequestParts(head, of: ByteView(bytes))
+            return RequestTraits(head)
         }
         return Exchange(
-            token: token, downstream: token, target: target, request: parts, limits: HTTPLimits(), now: Self.start)
+            token: token, downstream: token, target: target, request: traits, limits: HTTPLimits(), now: Self.start)
     }
 
     /// Limits in seconds after the arrival (total, response start, idle), what has come at which second, and the

@@ -192,7 +192,7 @@ import Testing
             }
             try client.send(ProxyHarness.get(purpose == .admin ? "/wait-for-drain" : "/metrics?x=y"))
             let asked = try question(proxy)
-            let body = [UInt8](repeating: 7, count: Answer.bodyLimit)
+            let body = [UInt8](repeating: 7, count: 20_000)
             switch purpose {
             case .admin: #expect(asked.subject == .drain)
             case .stat: #expect(asked.subject == .stat)
@@ -214,7 +214,53 @@ import Testing
         }
     }
 
-    /// A body that no stream could keep is not sent.
+    /// A long body goes as fast as it is read, in both versions; the connection goes on, and what it held is given back.
+    @Test func bodiesInPieces() throws {
+        try withDesk {
+            $0.listeners.append(ListenerOptions(.loopback(port: 0), purpose: .metrics))
+        } _: { proxy, _ in
+            let body = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ $0 >> 8) & 0x7F }
+            let client = try proxy.client(listener: 1)
+            let other = try proxy.client2(listener: 1)
+            var asked: [Question] = []
+            for _ in 0..<2 {
+                try client.send(ProxyHarness.get("/metrics"))
+                let first = try question(proxy, after: asked)
+                let stream = try other.request(ProxyHarness.fields("GET", "/metrics"))
+                let second = try question(proxy, after: asked + [first])
+                asked += [first, second]
+                for asker in [first.asker, second.asker] {
+                    proxy.group.answer(asker, Answer(status: 200, contentType: .prometheus, body: body))
+                }
+                let message = try client.receiveMessage()
+                #expect(message.status == 200 && Array(message.body.utf8) == body)
+                let answer = try other.receiveMessage(stream)
+                #expect(answer.status == 200 && answer.body == body)
+            }
+            try proxy.until("answered") { $0.questions == 0 }
+        }
+    }
+
+    /// Who does not read a long answer is cut off, and only so many are sent at a time.
+    @Test func longAnswersHaveLimits() throws {
+        try withDesk {
+            $0.limits.longAnswers = 1
+            $0.limits.longAnswerMilliseconds = 300
+            $0.listeners.append(ListenerOptions(.loopback(port: 0), purpose: .metrics))
+        } _: { proxy, _ in
+            let answer = Answer(status: 200, contentType: .plain, body: [UInt8](repeating: 65, count: 8 << 20))
+            let (idle, late) = (try proxy.client(listener: 1), try proxy.client(listener: 1))
+            try idle.send(ProxyHarness.get("/metrics"))
+            let first = try question(proxy)
+            proxy.group.answer(first.asker, answer)
+            try late.send(ProxyHarness.get("/metrics"))
+            proxy.group.answer(try question(proxy, after: [first]).asker, answer)
+            #expect(try late.receiveMessage().status == 503)
+            try proxy.until("cut") { $0.questions == 0 && $0.downstreams == 0 }
+        }
+    }
+
+    /// A body beyond the limit is not sent.
     @Test func longAnswers() {
         let answer = Answer(status: 200, contentType: .plain, body: [UInt8](repeating: 1, count: Answer.bodyLimit + 1))
         #expect(answer == Answer(status: 500))

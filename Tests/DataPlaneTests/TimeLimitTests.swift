@@ -1,3 +1,6 @@
+import EventLoop
+import Primitives
+import Routing
 import Testing
 
 @testable import DataPlane
@@ -35,6 +38,51 @@ import Testing
             _ = try proxy.accept()
         }
         #expect(log.first?.contains(" 504 UT ") == true, "\(log)")
+    }
+
+    /// The limit of a request is counted from its own arrival, whoever had its place in the worker before it.
+    @Test func limitsStartWithTheirRequest() throws {
+        try withProxy {
+            set(.total, in: &$0)
+        } _: { proxy in
+            let client = try proxy.client()
+            let half = MonotonicClock.now().adding(milliseconds: Self.short / 2)
+            try client.send(ProxyHarness.get())
+            let pod = try proxy.accept()
+            _ = try pod.receiveHead()
+            try proxy.until("half of the limit") { _ in MonotonicClock.now() >= half }
+            try pod.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            _ = try client.receiveMessage()
+            let second = MonotonicClock.now()
+            try client.send(ProxyHarness.get())
+            let message = try client.receiveMessage()
+            let elapsed = MonotonicClock.now().milliseconds(since: second)
+            #expect(message.status == 504 && elapsed >= Self.short, "\(message.status) after \(elapsed) ms")
+        }
+    }
+
+    /// A request with a shorter limit than the one before it in its place does not wait for that one's.
+    @Test func aShorterLimitComesFirst() throws {
+        try withProxy { _ in
+        } _: { proxy in
+            let client = try proxy.client()
+            try client.send(ProxyHarness.get())
+            let pod = try proxy.accept()
+            _ = try pod.receiveHead()
+            try pod.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            _ = try client.receiveMessage()
+            var timeouts = RevisionTimeouts()
+            timeouts.total = Self.short * 1_000_000
+            let hasty = RevisionTarget(
+                id: 2, name: "hello-00002", namespace: "default", gate: proxy.gate, timeouts: timeouts, workerCount: 1,
+                now: MonotonicClock.now())
+            let routes = [Route(host: ProxyHarness.host, splits: [Split(target: 0, percent: 100)])]
+            let table = try RouteTable(routes: routes)
+            proxy.group.post(.publish(RoutingSnapshot(generation: 2, table: table, targets: [hasty])))
+            _ = try proxy.gauges()  // the answer comes after the publication
+            try client.send(ProxyHarness.get())
+            #expect(try client.receiveMessage().status == 504)
+        }
     }
 
     /// After the response began, chunks end cleanly, a length cannot.

@@ -1,3 +1,4 @@
+import Glibc
 import Primitives
 import Testing
 
@@ -51,6 +52,9 @@ import Testing
         case .pending(let socket): client = socket
         case .failed(let code): throw SystemError(call: "connect", code: code)
         }
+        var (keepsAlive, length): (Int32, socklen_t) = (0, 4)
+        let outcome = getsockopt(client.fd, SOL_SOCKET, SO_KEEPALIVE, &keepsAlive, &length)
+        #expect(outcome == 0 && keepsAlive == 1)
         var peerPort: UInt16 = 0
         _ = try loop.watch(listener.fd, .readable) { _ in
             if case .connection(let socket, let peer) = listener.accept() {

@@ -120,6 +120,23 @@ import Testing
         #expect(decoder.remaining == 0 && decoder.isComplete && cursor == 1)
         #expect(BodyDecoder(.chunked, limits: HTTPLimits()).remaining == nil)
     }
+
+    /// The rest at once, or nothing at all.
+    @Test func rests() throws {
+        var decoder = BodyDecoder(.length(3), limits: HTTPLimits())
+        var cursor = 1
+        #expect(decoder.takeRest(ByteView("-ab"), &cursor) == nil && cursor == 1 && decoder.remaining == 3)
+        #expect(try decoder.next(ByteView("-a"), &cursor) == .body(1..<2))
+        cursor = 0
+        #expect(decoder.takeRest(ByteView("bcX"), &cursor) == 0..<2 && cursor == 2 && decoder.isComplete)
+        #expect(decoder.takeRest(ByteView("bcX"), &cursor) == nil && cursor == 2)
+        #expect(try decoder.next(ByteView("bcX"), &cursor) == .end)
+        for framing in [BodyFraming.none, .length(0), .chunked, .untilClose] {
+            var other = BodyDecoder(framing, limits: HTTPLimits())
+            var start = 0
+            #expect(other.takeRest(ByteView("abc"), &start) == nil && start == 0, "\(framing)")
+        }
+    }
 }
 
 @Suite struct TrailerTests {

@@ -29,6 +29,41 @@ import Testing
         #expect(slab[token] == address)
         #expect(slab.tokens().count == 5_001)
     }
+
+    @Test func placesAreBuiltInAndKnowTheirOccupants() throws {
+        var slab = Slab<Int>(limit: 2)
+        let none = slab.occupant(of: 0)
+        let vacancy = slab.vacancy()
+        let token = try #require(vacancy)
+        let place = slab.occupy(token)
+        place.initialize(to: 7)
+        let (occupant, beyond) = (slab.occupant(of: token.index), slab.occupant(of: 99))
+        #expect(none == nil && occupant == token && beyond == nil)
+        let found = slab[token]
+        #expect(found == place && slab.count == 1)
+        slab.remove(token)
+        let left = slab.occupant(of: token.index)
+        #expect(left == nil && slab.count == 0)
+    }
+}
+
+@Suite struct StackTests {
+    @Test func lastInFirstOutThroughGrowth() {
+        var stack = Stack<UInt32>(capacity: 1)
+        for value in 0..<100 as Range<UInt32> { stack.append(value) }
+        stack[3] = 1_000
+        let (count, third) = (stack.count, stack[3])
+        #expect(count == 100 && third == 1_000)
+        stack.keep { $0.isMultiple(of: 2) }
+        var popped: [UInt32] = []
+        while let value = stack.popLast() { popped.append(value) }
+        let expected = (stride(from: 98, through: 0, by: -2).map { UInt32($0) } + [1_000]).sorted(by: >)
+        #expect(popped.sorted(by: >) == expected && popped.first == 98 && popped.last == 0)
+        stack.append(1)
+        stack.removeAll()
+        let (isEmpty, none) = (stack.isEmpty, stack.popLast())
+        #expect(isEmpty && none == nil)
+    }
 }
 
 @Suite struct BufferPoolTests {
@@ -55,6 +90,35 @@ import Testing
         pool.release(&small)
         pool.release(&small)
         #expect(small.isNone && pool.lentBytes == 0)
+    }
+
+    /// The one given back last is lent first, and no more are kept than the pool may keep.
+    @Test func keptBuffersAreReused() {
+        var pool = BufferPool(keep: 3 * 4096)
+        var first = Buffer.none
+        var second = Buffer.none
+        var large = Buffer.none
+        let isLent = [
+            pool.provide(1, in: &first), pool.provide(4096, in: &second), pool.provide(8192, in: &large),
+        ]
+        #expect(isLent == [true, true, true])
+        let (firstPlace, secondPlace) = (first.memory, second.memory)
+        for value in 0..<4096 {
+            first.free[value] = 1
+            second.free[value] = 2
+        }
+        pool.release(&first)
+        pool.release(&second)
+        pool.release(&large)  // would be one too many, and goes back to the system
+        let isLentAgain = [pool.provide(4096, in: &second), pool.provide(2, in: &first)]
+        let (firstAgain, secondAgain) = (first.memory, second.memory)
+        #expect(isLentAgain == [true, true] && firstAgain == firstPlace && secondAgain == secondPlace)
+        let isAnew = pool.provide(8192, in: &first)
+        let (capacity, lent) = (first.capacity, pool.lentBytes)
+        #expect(isAnew && capacity == 8192 && lent == 3 * 4096)
+        pool.release(&first)
+        pool.release(&second)
+        #expect(pool.lentBytes == 0)
     }
 
     @Test func appendCompacts() {

@@ -6,8 +6,10 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 static inline int clinux_errno(void) { return errno; }
 
@@ -23,8 +25,10 @@ static inline uint64_t clinux_event_token(const void *events, int index) {
     return ((const struct epoll_event *)events)[index].data.u64;
 }
 
+// By syscall(2), here and in clinux_receive and clinux_send: the C library's functions are points where a thread may be
+// cancelled, which costs two locked operations each in a program with threads. No thread of ours is cancelled.
 static inline int clinux_epoll_wait(int poller, void *events, int capacity, int timeout_ms) {
-    return epoll_wait(poller, (struct epoll_event *)events, capacity, timeout_ms);
+    return (int)syscall(SYS_epoll_pwait, poller, events, capacity, timeout_ms, NULL, 8);
 }
 
 // Waits at most `timeout_ns` nanoseconds; without end if it is negative.
@@ -43,6 +47,16 @@ struct clinux_address {
     uint8_t is_ipv6;
 };
 
+// recv(2).
+static inline ssize_t clinux_receive(int fd, void *place, size_t count, int flags) {
+    return syscall(SYS_recvfrom, fd, place, count, flags, NULL, NULL);
+}
+
+// send(2).
+static inline ssize_t clinux_send(int fd, const void *bytes, size_t count, int flags) {
+    return syscall(SYS_sendto, fd, bytes, count, flags, NULL, 0);
+}
+
 // A non-blocking, close-on-exec stream socket, listening; with a negative backlog only bound, so that nobody can
 // connect. Returns the descriptor or -errno.
 int clinux_listen(const struct clinux_address *address, int reuse_port, int backlog);
@@ -50,7 +64,13 @@ int clinux_listen(const struct clinux_address *address, int reuse_port, int back
 // Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY. Returns the descriptor or -errno.
 int clinux_accept(int listener, struct clinux_address *peer);
 
-// Starts a TCP connection. Returns the descriptor, or -errno. `*pending` says whether it is still being made.
+// When the kernel asks a silent peer of a connection we made whether it still lives, and how often, until it is dead.
+#define CLINUX_KEEPALIVE_IDLE_S 15
+#define CLINUX_KEEPALIVE_INTERVAL_S 5
+#define CLINUX_KEEPALIVE_COUNT 3
+
+// Starts a TCP connection, with TCP_NODELAY and keep-alive as above. Returns the descriptor, or -errno.
+// `*pending` says whether it is still being made.
 int clinux_connect(const struct clinux_address *address, int *pending);
 
 // The local address of a socket. Returns 0 or -errno.

@@ -11,6 +11,7 @@ enum TokenKind: UInt64 {
     case resumeAccept = 6
     case wake = 7
     case question = 8
+    case spans = 9
 }
 
 /// A slab token with its kind, in 64 bits: 32 of generation, 4 of kind, 28 of place.

@@ -4,7 +4,9 @@ import Primitives
 /// Upstream connections of one worker that can take a request, by endpoint. Of HTTP/1.1 the unused ones: last in, first
 /// out, so the warmest is reused. Of HTTP/2 all that still open streams.
 struct UpstreamPool: ~Copyable {
-    private var idle: [[SlabToken]] = []
+    /// A stack an endpoint number, `endpoints` of them.
+    private var idle: UnsafeMutablePointer<Stack<SlabToken>>?
+    private var endpoints = 0
     private var sharing: [[SlabToken]] = []
     /// How many connections of HTTP/2 there are in it.
     private(set) var sharedCount = 0
@@ -13,8 +15,8 @@ struct UpstreamPool: ~Copyable {
 
     /// Keeps `token`. False if the endpoint has `limit` already.
     mutating func push(_ token: SlabToken, endpoint: Int, limit: Int) -> Bool {
-        while idle.count <= endpoint { idle.append([]) }
-        guard idle[endpoint].count < limit else { return false }
+        if endpoint >= endpoints { grow(to: endpoint + 1) }
+        guard let idle, idle[endpoint].count < limit else { return false }
         idle[endpoint].append(token)
         count += 1
         return true
@@ -22,7 +24,7 @@ struct UpstreamPool: ~Copyable {
 
     /// Takes the entry pushed last. It may have closed since: look.
     mutating func pop(endpoint: Int) -> SlabToken? {
-        guard endpoint < idle.count, let token = idle[endpoint].popLast() else { return nil }
+        guard let idle, endpoint < endpoints, let token = idle[endpoint].popLast() else { return nil }
         count -= 1
         return token
     }
@@ -51,18 +53,33 @@ struct UpstreamPool: ~Copyable {
 
     /// Keeps the entries of which `isKept` is true, oldest first.
     mutating func sweep(_ isKept: (SlabToken) -> Bool) {
-        for endpoint in idle.indices where !idle[endpoint].isEmpty {
-            idle[endpoint].removeAll { !isKept($0) }
+        count = 0
+        guard let idle else { return }
+        for endpoint in 0..<endpoints {
+            idle[endpoint].keep(where: isKept)
+            count += idle[endpoint].count
         }
-        count = idle.reduce(0) { $0 + $1.count }
     }
 
-    /// Removes and returns all entries of an endpoint.
+    /// Removes and returns all entries of an endpoint, oldest first.
     mutating func takeAll(endpoint: Int) -> [SlabToken] {
-        guard endpoint < idle.count else { return [] }
-        let all = idle[endpoint]
-        idle[endpoint] = []
-        count -= all.count
-        return all
+        var all: [SlabToken] = []
+        while let token = pop(endpoint: endpoint) { all.append(token) }
+        return all.reversed()
+    }
+
+    private mutating func grow(to wanted: Int) {
+        let larger = UnsafeMutablePointer<Stack<SlabToken>>.allocate(capacity: wanted)
+        if let idle {
+            larger.moveInitialize(from: idle, count: endpoints)
+            idle.deallocate()
+        }
+        for endpoint in endpoints..<wanted { (larger + endpoint).initialize(to: Stack()) }
+        (idle, endpoints) = (larger, wanted)
+    }
+
+    deinit {
+        idle?.deinitialize(count: endpoints)
+        idle?.deallocate()
     }
 }

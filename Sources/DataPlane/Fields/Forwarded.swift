@@ -13,7 +13,7 @@ enum Forwarded {
             let end = xForwardedFor.firstIndex(of: ASCII.comma, from: start) ?? xForwardedFor.count
             let node = xForwardedFor[start..<end].trimmingWhitespace()
             if isFirst {
-                writeFirst(node, host: host, proto: proto, to: &writer)
+                write(node: node, host: host, proto: proto, to: &writer)
             } else {
                 writer.append(writer.count > mark ? ", for=" : "for=")
                 writeNode(node, to: &writer)
@@ -23,7 +23,8 @@ enum Forwarded {
         }
     }
 
-    private static func writeFirst(_ node: ByteView, host: ByteView, proto: ByteView, to writer: inout ByteWriter) {
+    /// Appends the value for one `node`, which is no list.
+    static func write(node: ByteView, host: ByteView, proto: ByteView, to writer: inout ByteWriter) {
         if !node.isEmpty {
             writer.append("for=")
             writeNode(node, to: &writer)

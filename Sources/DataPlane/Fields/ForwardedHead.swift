@@ -25,7 +25,7 @@ extension Worker {
     func writeRequestHead(
         _ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream, _ exchange: ExchangePointer
     ) {
-        if isSidecar { return writeContainerRequest(parts, fields, connection) }
+        if isSidecar { return writeContainerRequest(parts, fields, connection, exchange) }
         writeRequestLine(parts)
         if parts.hostIsReplaced { HeadWriter.writeField("Host", parts.authority, to: &output.writer) }
         HeadWriter.writeFields(fields, of: parts.bytes, excluding: excluded(of: parts), to: &output.writer)
@@ -42,7 +42,7 @@ extension Worker {
     func writeRequestLine(_ parts: RequestParts) {
         output.writer.append(parts.methodBytes)
         output.writer.append(ASCII.space)
-        output.writer.append(parts.pathPrefix)
+        if parts.pathPrefix.utf8CodeUnitCount > 0 { output.writer.append(parts.pathPrefix) }
         output.writer.append(parts.path)
         output.writer.append(" HTTP/1.1\r\n")
     }
@@ -86,16 +86,18 @@ extension Worker {
 
     private func writeForwarding(_ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream) {
         guard !options.trustsForwarded else { return writeTrustedForwarding(parts, fields, connection) }
-        let scheme = connection.pointee.scheme
+        let (scheme, isEncrypted) = (connection.pointee.scheme, connection.pointee.tls != nil)
         connection.pointee.withPeerText { peer in
             output.writer.append("X-Forwarded-For: ")
             output.writer.append(peer)
-            output.writer.append("\r\nX-Forwarded-Proto: ")
-            output.writer.append(scheme)
-            output.writer.append("\r\nX-Forwarded-Host: ")
+            if isEncrypted {
+                output.writer.append("\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: ")
+            } else {
+                output.writer.append("\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: ")
+            }
             output.writer.append(parts.authority)
             output.writer.append("\r\nForwarded: ")
-            Forwarded.write(for: peer, host: parts.authority, proto: ByteView(scheme), to: &output.writer)
+            Forwarded.write(node: peer, host: parts.authority, proto: ByteView(scheme), to: &output.writer)
             output.writer.append("\r\n")
         }
     }

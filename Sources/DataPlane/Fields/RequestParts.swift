@@ -82,3 +82,37 @@ struct RequestParts {
         return value.count == 16 || value.base[16] == UInt8(ascii: "+") || value.base[16] == UInt8(ascii: ";")
     }
 }
+
+/// What routing, admission and counting need to know of a request. No views: it outlives the head.
+struct RequestTraits {
+    let version: HTTPVersion
+    let method: Method
+    let framing: BodyFraming
+    let keepsAlive: Bool
+    let wantsUpgrade: Bool
+    let headLength: Int
+    let isGRPC: Bool
+
+    /// Of a head of HTTP/1.1.
+    @inline(__always)
+    init(_ head: borrowing RequestHead) {
+        version = head.version
+        method = head.method
+        framing = head.framing
+        keepsAlive = head.keepsAlive
+        wantsUpgrade = head.wantsUpgrade
+        headLength = head.length
+        isGRPC = false  // gRPC needs HTTP/2
+    }
+
+    /// Of a request whose parts are known.
+    init(_ parts: RequestParts) {
+        version = parts.version
+        method = parts.method
+        framing = parts.framing
+        keepsAlive = parts.keepsAlive
+        wantsUpgrade = parts.wantsUpgrade
+        headLength = parts.headLength
+        isGRPC = parts.isGRPC
+    }
+}

@@ -21,12 +21,20 @@ extension Worker {
 
     /// Writes the head as HTTP/1.1 into the output list's memory.
     func writeContainerRequest(
-        _ received: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream
+        _ received: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream,
+        _ exchange: ExchangePointer
     ) {
         let parts = restoringHost(received, fields)
+        let trace = traced(exchange)
         writeRequestLine(parts)
         if parts.hostIsReplaced { HeadWriter.writeField("Host", parts.authority, to: &output.writer) }
-        HeadWriter.writeFields(fields, of: parts.bytes, excluding: excludedForContainer(parts), to: &output.writer)
+        let excluded = excludedForContainer(parts, trace)
+        HeadWriter.writeFields(fields, of: parts.bytes, excluding: excluded, to: &output.writer)
+        if let trace {
+            output.writer.append("traceparent: ")
+            trace.note.pointee.client.write(to: &output.writer)
+            output.writer.append("\r\n")
+        }
         output.writer.append("X-Forwarded-For: ")
         writeForwardedFor(parts, fields)
         connection.pointee.appendPeer(to: &output.writer)
@@ -42,13 +50,21 @@ extension Worker {
     /// Fills `streamFields` with the head. What is ours stands in the output list's memory until it is submitted. False
     /// if it is too large.
     func fillContainerRequest(
-        _ received: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream
+        _ received: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream,
+        _ exchange: ExchangePointer
     ) -> Bool {
         let parts = restoringHost(received, fields)
+        let trace = traced(exchange)
         output.clear()
         streamFields.beginRequest(
             method: parts.methodBytes, scheme: ByteView("http"), authority: parts.authority, path: writtenPath(parts))
-        streamFields.append(fields, of: parts.bytes, excluding: excludedForContainer(parts))
+        streamFields.append(fields, of: parts.bytes, excluding: excludedForContainer(parts, trace))
+        if let trace {
+            let start = output.writer.count
+            trace.note.pointee.client.write(to: &output.writer)
+            let context = output.writer.written[start..<output.writer.count]
+            streamFields.append("traceparent", context, isRepeated: false)
+        }
         let start = output.writer.count
         writeForwardedFor(parts, fields)
         connection.pointee.appendPeer(to: &output.writer)
@@ -75,8 +91,14 @@ extension Worker {
         return parts
     }
 
-    private func excludedForContainer(_ parts: RequestParts) -> KnownFieldSet {
+    /// `trace`: whose context takes the place of the one that came; nil: that is passed on.
+    private func excludedForContainer(_ parts: RequestParts, _ trace: NotePointer?) -> KnownFieldSet {
         var excluded = Self.internalFields
+        if let trace {
+            excluded.insert(.traceparent)
+            // The state belongs to a context that is not passed on (W3C Trace Context §3.3).
+            if trace.note.pointee.beginsTrace { excluded.insert(.tracestate) }
+        }
         if parts.hostIsReplaced { excluded.insert(.host) }
         // HTTP/1.0 knows no expectations (RFC 9110 §10.1.1).
         if !parts.expectsContinue { excluded.insert(.expect) }

@@ -9,7 +9,7 @@ extension Worker {
     func fillRequest(
         _ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream, _ exchange: ExchangePointer
     ) -> Bool {
-        if isSidecar { return fillContainerRequest(parts, fields, connection) }
+        if isSidecar { return fillContainerRequest(parts, fields, connection, exchange) }
         output.clear()
         let isEncrypted = exchange.pointee.target.upstreamSecurity != nil
         streamFields.beginRequest(

@@ -42,8 +42,10 @@ public struct Question: Sendable, Equatable {
 
 /// A whole response of the control thread's.
 public struct Answer: Sendable, Equatable {
-    /// Most bytes of a body: what a session keeps of one stream. What is longer is answered with 500.
-    public static let bodyLimit = 60 << 10
+    /// Most bytes of a body. What is longer is answered with 500. A page of metrics has its own limit of 8 MiB.
+    public static let bodyLimit = 9 << 20
+    /// A longer body is sent in pieces of this size, in bytes, each when the client has taken the last one.
+    static let pieceBytes = 32 << 10
 
     /// 200...599.
     public let status: Int

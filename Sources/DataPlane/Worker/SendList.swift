@@ -115,6 +115,11 @@ extension SendList {
         _ decoder: inout BodyDecoder, _ input: ByteView, _ cursor: inout Int, chunked: Bool,
         trailers: inout FieldTable, limits: HTTPLimits
     ) throws(ParseFailure) -> (BodyProgress, bytes: Int) {
+        // Most bodies: their length is known, and they came with their head.
+        if !chunked, !isNearlyFull, let range = decoder.takeRest(input, &cursor) {
+            append(input[range])
+            return (.ended, range.count)
+        }
         let headPlace = chunked ? reservePiece() : 0
         var total = 0
         var progress = BodyProgress.needMore

@@ -17,11 +17,11 @@ extension Worker {
 
     /// Nothing was sent. A refusal is told at once; silence, as of a full backlog, is tried again, on the same slot.
     func containerRefused(
-        _ exchange: ExchangePointer, _ connection: Downstream, _ endpoint: Endpoint, _ code: Int32
+        _ exchange: ExchangePointer, _ connection: Downstream, _ code: Int32
     ) {
         guard code == ETIMEDOUT, exchange.pointee.connectAttempts < limits.upstreamConnectTries else {
             return fail(exchange, .containerUnreachable)
         }
-        dispatch(exchange, connection, to: endpoint)
+        dispatch(exchange, connection)
     }
 }

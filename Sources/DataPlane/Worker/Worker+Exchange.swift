@@ -14,12 +14,14 @@ extension Worker {
     /// Starts the exchange of the head just parsed, which stands at the front of `bytes`.
     func beginExchange(_ connection: Downstream, _ bytes: ByteView) {
         connection.pointee.requestsBegun += 1
-        let parts = RequestParts(requestHead, of: bytes)
-        if let desk, isQuestion(connection, parts, desk) { return }
-        guard let target = route(parts) else { return replyWithoutExchange(connection, .noRoute) }
-        if connection.pointee.redirectPort != 0 { return redirect(connection, parts) }
-        let isProxied = isSidecar && isFromActivator(parts, requestHead.fields)
-        guard let exchange = open(connection, .none, parts, target, isProxied: isProxied) else {
+        if let desk, isQuestion(connection, RequestParts(requestHead, of: bytes), desk) { return }
+        guard let target = route(host: bytes[requestHead.host]) else {
+            return replyWithoutExchange(connection, .noRoute)
+        }
+        if connection.pointee.redirectPort != 0 { return redirect(connection, RequestParts(requestHead, of: bytes)) }
+        let isProxied = isSidecar && isFromActivator(RequestParts(requestHead, of: bytes), requestHead.fields)
+        let traits = RequestTraits(requestHead)
+        guard let exchange = open(connection, .none, traits, consume target, isProxied: isProxied) else {
             return replyWithoutExchange(connection, .overloaded)
         }
         headOwner = exchange.pointee.token
@@ -29,32 +31,42 @@ extension Worker {
         if connection.pointee.requestsBegun >= limits.requestsPerConnection || isDraining {
             exchange.pointee.closesDownstream = true
         }
-        if options.accessLog != .off { note(exchange, parts, requestHead.fields) }
-        admit(exchange, connection, to: target)
+        if options.accessLog != .off { note(exchange, RequestParts(requestHead, of: bytes), requestHead.fields) }
+        if let telemetry {
+            let parts = RequestParts(requestHead, of: bytes)
+            telemetryBegins(exchange, connection, parts, requestHead.fields, telemetry)
+        }
+        admit(exchange, connection)
     }
 
-    /// The revision that serves the request; nil if no rule has its host. A sidecar has one, whatever the host.
-    func route(_ parts: RequestParts) -> RevisionTarget? {
-        let routes = snapshot  // one reference for three looks
-        if isSidecar { return routes.targets.first }
-        guard let route = routes.table.match(host: parts.host) else { return nil }
-        return routes.targets[routes.table.pick(route)]
+    /// The revision that serves a request for `host`; nil if no rule has it. A sidecar has one, whatever the host.
+    func route(host: ByteView) -> RevisionTarget? {
+        if isSidecar { return snapshot.targets.first }
+        // The snapshot is replaced between two events only, never inside one.
+        return Unmanaged.passUnretained(snapshot)._withUnsafeGuaranteedRef { $0.target(of: host) }
+    }
+
+    /// Calls `body` with the revision of `exchange`, without counting references: an exchange keeps its revision, and
+    /// its own place to the end of the wake-up.
+    @inline(__always)
+    private func withTarget<Result>(of exchange: ExchangePointer, _ body: (RevisionTarget) -> Result) -> Result {
+        Unmanaged.passUnretained(exchange.pointee.target)._withUnsafeGuaranteedRef(body)
     }
 
     /// Makes the exchange of a request, counted and with its time limit running. Nil at the limit of exchanges.
     func open(
-        _ connection: Downstream, _ stream: HTTP2Stream, _ parts: RequestParts, _ target: RevisionTarget,
+        _ connection: Downstream, _ stream: HTTP2Stream, _ request: RequestTraits, _ target: consuming RevisionTarget,
         isProxied: Bool
     ) -> ExchangePointer? {
         guard let token = exchanges.vacancy() else { return nil }
-        let exchange = exchanges.insert(
-            Exchange(
-                token: token, downstream: connection.pointee.token, stream: stream, target: target, request: parts,
-                limits: limits.http, now: now),
-            at: token)
-        if exchange.pointee.isStream, !parts.isGRPC, !parts.wantsUpgrade { expectBody(exchange) }
+        let exchange = exchanges.occupy(token)
+        exchange.initialize(
+            to: Exchange(
+                token: token, downstream: connection.pointee.token, stream: stream, target: consume target,
+                request: request, limits: limits.http, now: now))
+        if exchange.pointee.isStream, !request.isGRPC, !request.wantsUpgrade { expectBody(exchange) }
         exchange.pointee.isProxied = isProxied
-        count(arrivalAt: target, proxied: isProxied)
+        withTarget(of: exchange) { count(arrivalAt: $0, proxied: isProxied) }
         armDeadline(exchange)
         return exchange
     }
@@ -70,10 +82,14 @@ extension Worker {
 
     // MARK: Admission
 
-    func admit(_ exchange: ExchangePointer, _ connection: Downstream, to target: RevisionTarget) {
-        let waiter = Waiter(worker: options.index, token: exchange.pointee.token.packed)
-        let outcome = target.gate.admit(waiter, view: &target.cell(options.index).pointee.view, random: random.next())
-        settle(exchange, connection, outcome, of: target)
+    func admit(_ exchange: ExchangePointer, _ connection: Downstream) {
+        withTarget(of: exchange) { target in
+            let waiter = Waiter(worker: options.index, token: exchange.pointee.token.packed)
+            let view = target.cell(options.index)
+            settle(
+                exchange, connection, target.gate.admit(waiter, view: &view.pointee.view, random: random.next()),
+                of: target)
+        }
     }
 
     /// Asks again for a request whose pod could not be reached; it keeps its age.
@@ -88,12 +104,13 @@ extension Worker {
     }
 
     private func settle(
-        _ exchange: ExchangePointer, _ connection: Downstream, _ outcome: AdmissionOutcome, of target: RevisionTarget
+        _ exchange: ExchangePointer, _ connection: Downstream, _ outcome: consuming AdmissionOutcome,
+        of target: RevisionTarget
     ) {
-        switch outcome {
+        switch consume outcome {
         case .admitted(let endpoint):
-            exchange.pointee.endpoint = endpoint
-            dispatch(exchange, connection, to: endpoint)
+            exchange.pointee.endpoint = consume endpoint
+            dispatch(exchange, connection)
         case .queued(let ticket):
             exchange.pointee.ticket = ticket
             exchange.pointee.stage = .waiting
@@ -120,7 +137,7 @@ extension Worker {
         exchange.pointee.ticket = nil
         exchange.pointee.endpoint = grant.endpoint
         exchange.pointee.grantedAt = now
-        dispatch(exchange, connection, to: grant.endpoint)
+        dispatch(exchange, connection)
     }
 
     func waiterRefused(_ token: SlabToken) {
@@ -145,9 +162,8 @@ extension Worker {
 
     /// Gives back the slot of `exchange`, if it holds one.
     func releaseSlot(_ exchange: ExchangePointer) {
-        guard let endpoint = exchange.pointee.endpoint else { return }
-        exchange.pointee.endpoint = nil
-        release(endpoint, of: exchange.pointee.target)
+        guard let endpoint = exchange.pointee.endpoint.take() else { return }
+        withTarget(of: exchange) { release(endpoint, of: $0) }
     }
 
     // MARK: Ends
@@ -161,11 +177,12 @@ extension Worker {
             _ = exchange.pointee.target.gate.abandon(ticket)
         }
         exchange.pointee.stage = .ended
-        if exchange.pointee.timer != .none { timers.cancel(exchange.pointee.timer) }
         releaseSlot(exchange)
-        exchange.pointee.target.cell(options.index).pointee.stats.leave(
-            now: now, proxied: exchange.pointee.isProxied)
+        withTarget(of: exchange) {
+            $0.cell(options.index).pointee.stats.leave(now: now, proxied: exchange.pointee.isProxied)
+        }
         if options.accessLog != .off { writeLog(exchange) }
+        if let telemetry { telemetryEnds(exchange, telemetry) }
         buffers.release(&exchange.pointee.log.bytes)
         releaseBodies(exchange)
         if exchange.pointee.isStream { leaveStream(exchange) }
@@ -199,6 +216,7 @@ extension Worker {
             let keepsAlive = exchange.pointee.requestIsComplete && !exchange.pointee.closesDownstream
             // Where the request ends is known only if all of it has been read.
             let isBodyless = exchange.pointee.method == .head
+            if !isBodyless { exchange.pointee.bytesSent = UInt64(refusal.text.utf8CodeUnitCount) }
             releaseSlot(exchange)
             reply(connection, refusal, keepsAlive: keepsAlive, withBody: !isBodyless)
             let consumed = exchange.pointee.consumed
@@ -229,15 +247,32 @@ extension Worker {
 
     // MARK: Time
 
+    /// What a sidecar adds to a response that its limit cuts off (spec/dataplane 1.7).
+    static var lateText: StaticString { "request timeout" }
+
+    /// Sees to it that the timer of the exchange's place fires no later than its deadline. One armed for earlier stays,
+    /// whoever had the place then: it finds out who has it now. So most requests arm nothing and cancel nothing.
     func armDeadline(_ exchange: ExchangePointer) {
         let deadline = exchange.pointee.deadline
+        let place = Int(exchange.pointee.token.index)
+        if place < exchangeTimers.count, exchangeTimers[place].instant <= deadline { return }
         guard deadline != .distantFuture else { return }
-        exchange.pointee.timer = timers.arm(deadline, payload: TaggedToken(.exchange, exchange.pointee.token).packed)
+        while exchangeTimers.count <= place { exchangeTimers.append(ExchangeTimer()) }
+        if exchangeTimers[place].instant != .distantFuture {
+            timers.cancel(exchangeTimers[place].handle)
+            armedExchangeTimers -= 1
+        }
+        let payload = TaggedToken(.exchange, SlabToken(index: UInt32(place), generation: 0)).packed
+        exchangeTimers[place] = ExchangeTimer(instant: deadline, handle: timers.arm(deadline, payload: payload))
+        armedExchangeTimers += 1
     }
 
-    func exchangeTimerFired(_ token: SlabToken) {
-        guard let exchange = exchanges[token], exchange.pointee.stage != .ended else { return }
-        exchange.pointee.timer = .none
+    func exchangeTimerFired(_ place: UInt32) {
+        exchangeTimers[Int(place)] = ExchangeTimer()
+        armedExchangeTimers -= 1
+        guard let token = exchanges.occupant(of: place), let exchange = exchanges[token],
+            exchange.pointee.stage != .ended
+        else { return }
         guard exchange.pointee.deadline <= now else { return armDeadline(exchange) }
         if exchange.pointee.requestDeadline <= now {
             guard !isSilent(exchange) else { return fail(exchange, .bodyTimeout) }
@@ -256,10 +291,15 @@ extension Worker {
         // Knative ends such a response cleanly: a body that is complete as far as its framing can say so.
         let isTunnel = exchange.pointee.stage == .tunnel
         let endsCleanly = exchange.pointee.responseIsChunked  // whole chunks only are listed, so this fits behind
+        if endsCleanly, isSidecar { exchange.pointee.bytesSent += UInt64(Self.lateText.utf8CodeUnitCount) }
         end(exchange)
         guard endsCleanly || isTunnel else { return cut(connection) }
         output.clear()
-        if endsCleanly, isSidecar { output.append(ByteView("f\r\nrequest timeout\r\n")) }
+        if endsCleanly, isSidecar {
+            output.appendChunkHead(Self.lateText.utf8CodeUnitCount)
+            output.append(ByteView(Self.lateText))
+            output.append(ByteView("\r\n"))
+        }
         if endsCleanly { output.append(ByteView("0\r\n\r\n")) }
         guard sendOutput(connection) else { return close(connection) }
         beginLinger(connection)

@@ -26,7 +26,7 @@ extension Worker {
     /// Longest part of a request that is kept for its line, in bytes.
     private static let partLimit = 1_024
     /// Room for an IPv4 address and a port as text.
-    private static let endpointTextLimit = 24
+    static let endpointTextLimit = 24
 
     /// Copies what the line will show, since the request's bytes are gone when it is written. The parts of most
     /// requests fit the smallest buffer; a thousand that wait hold 4 MiB.
@@ -147,7 +147,7 @@ extension Worker {
 
 extension ByteWriter {
     /// Appends `127.0.0.1:8080`; nothing for port 0.
-    fileprivate mutating func append(_ address: EndpointAddress) {
+    mutating func append(_ address: EndpointAddress) {
         guard address.port != 0 else { return }
         for shift: UInt32 in [24, 16, 8, 0] {
             append(decimal: UInt64(address.ipv4 >> shift & 0xFF))

@@ -12,7 +12,12 @@ struct PendingQuestion {
     let keepsAlive: Bool
     /// Bytes of the head in the client's inbound buffer.
     let consumed: Int
-    let timer: TimerHandle
+    var timer: TimerHandle
+    /// What the request log will say of it (`ProbeNote`); none if it has no line.
+    let note: SlabToken
+    /// A long body that is being sent, and how much of it has been.
+    var body: [UInt8] = []
+    var sent = 0
 }
 
 /// Requests that are not for the container: some are answered at once, others by the control thread, while their
@@ -29,6 +34,8 @@ extension Worker {
             return false
         case .reply(let reply):
             let keepsAlive = mayGoOn(connection, parts)
+            let bodyBytes = parts.method == .head ? 0 : reply.count
+            logProbe(connection, parts, requestHead.fields, status: reply.status, bytes: bodyBytes)
             writeHead(
                 reply.status, contentType: reply.count > 0 ? .plain : nil, isError: reply.isError, hash: reply.hash,
                 count: reply.count, keepsAlive: keepsAlive)
@@ -39,7 +46,7 @@ extension Worker {
             guard
                 let token = ask(
                     subject, connection, .none, isHead: parts.method == .head, keepsAlive: mayGoOn(connection, parts),
-                    consumed: parts.headLength)
+                    consumed: parts.headLength, note: noteProbe(connection, parts, requestHead.fields))
             else {
                 replyWithoutExchange(connection, .overloaded)
                 return true
@@ -63,6 +70,8 @@ extension Worker {
             desk.noteRequest(now)
             return false
         case .reply(let reply):
+            let bodyBytes = parts.method == .head ? 0 : reply.count
+            logProbe(connection, parts, fields, status: reply.status, bytes: bodyBytes)
             output.clear()
             writeBody(reply)
             send(
@@ -70,7 +79,8 @@ extension Worker {
                 body: output.writer.written, isHead: parts.method == .head, session, stream)
         case .ask(let subject):
             let isHead = parts.method == .head
-            if ask(subject, connection, stream, isHead: isHead, keepsAlive: true, consumed: 0) != nil {
+            let note = noteProbe(connection, parts, fields)
+            if ask(subject, connection, stream, isHead: isHead, keepsAlive: true, consumed: 0, note: note) != nil {
                 connection.pointee.streamQuestions += 1
             } else {
                 reply(session, stream, .overloaded, isHead: isHead, isGRPC: false)
@@ -87,15 +97,18 @@ extension Worker {
 
     private func ask(
         _ subject: QuestionSubject, _ connection: Downstream, _ stream: HTTP2Stream, isHead: Bool, keepsAlive: Bool,
-        consumed: Int
+        consumed: Int, note: SlabToken
     ) -> SlabToken? {
-        guard let token = questions.vacancy() else { return nil }
+        guard let token = questions.vacancy() else {
+            forgetProbe(note)
+            return nil
+        }
         let timer = timers.arm(
             now.adding(milliseconds: limits.questionMilliseconds), payload: TaggedToken(.question, token).packed)
         questions.insert(
             PendingQuestion(
                 connection: connection.pointee.token, stream: stream, isHead: isHead, keepsAlive: keepsAlive,
-                consumed: consumed, timer: timer),
+                consumed: consumed, timer: timer, note: note),
             at: token)
         events.post(.question(Question(subject: subject, asker: Asker(worker: options.index, token: token))))
         return token
@@ -105,33 +118,126 @@ extension Worker {
 
     /// The control thread has answered. Nothing happens if the asker has gone.
     func answered(_ asker: Asker, _ answer: Answer) {
-        guard let pending = questions[asker.token]?.pointee else { return }
-        remove(asker.token, pending)
-        guard let connection = downstreams[pending.connection], connection.pointee.phase != .closed else { return }
-        answer.body.withUnsafeBytes { bytes in
-            guard pending.stream == .none else {
-                guard let session = connection.pointee.session else { return }
-                output.clear()
-                send(
-                    answer.status, contentType: answer.contentType, isError: false, hash: .empty,
-                    body: ByteView(bytes), isHead: pending.isHead, session, pending.stream)
-                return touch(connection)
-            }
+        guard let pending = questions[asker.token]?.pointee, pending.body.isEmpty else { return }
+        guard let connection = downstreams[pending.connection], connection.pointee.phase != .closed else {
+            return remove(asker.token, pending)
+        }
+        let isLong = answer.body.count > Answer.pieceBytes && !pending.isHead
+        if isLong, longAnswers >= limits.longAnswers { return refuse(asker.token, pending, connection) }
+        logProbe(pending.note, connection, status: answer.status, bytes: pending.isHead ? 0 : answer.body.count)
+        if isLong { keep(answer.body, at: asker.token) } else { remove(asker.token, pending) }
+        if pending.stream == .none {
             let keepsAlive = pending.keepsAlive && !isDraining
             writeHead(
                 answer.status, contentType: answer.contentType, isError: false, hash: .empty,
-                count: bytes.count, keepsAlive: keepsAlive)
+                count: answer.body.count, keepsAlive: keepsAlive)
             output.appendWritten()
-            if !pending.isHead { output.append(ByteView(bytes)) }
-            finishAnswer(connection, consumed: pending.consumed, keepsAlive: keepsAlive)
+            if isLong { return sendOutput(connection) ? sendPieces(asker.token, connection) : close(connection) }
+            answer.body.withUnsafeBytes { bytes in
+                if !pending.isHead { output.append(ByteView(bytes)) }
+                finishAnswer(connection, consumed: pending.consumed, keepsAlive: keepsAlive)
+            }
+        } else if let session = connection.pointee.session {
+            output.clear()
+            answer.body.withUnsafeBytes { bytes in
+                send(
+                    answer.status, contentType: answer.contentType, isError: false, hash: .empty, body: ByteView(bytes),
+                    isWhole: !isLong, isHead: pending.isHead, session, pending.stream)
+            }
+            if isLong { sendPieces(asker.token, session) }
+            touch(connection)
         }
     }
 
-    /// Nobody answered in time.
+    // MARK: Long answers
+
+    private func keep(_ body: [UInt8], at token: SlabToken) {
+        longAnswers += 1
+        questions[token]?.pointee.body = body
+        moveTimer(token)
+    }
+
+    /// The client took something: it has time for the next piece.
+    private func moveTimer(_ token: SlabToken) {
+        guard let pending = questions[token] else { return }
+        timers.cancel(pending.pointee.timer)
+        pending.pointee.timer = timers.arm(
+            now.adding(milliseconds: limits.longAnswerMilliseconds), payload: TaggedToken(.question, token).packed)
+    }
+
+    /// Sends what a client of HTTP/1.1 takes; the rest when it has taken that.
+    private func sendPieces(_ token: SlabToken, _ connection: Downstream) {
+        guard let pending = questions[token] else { return }
+        var isBroken = false
+        pending.pointee.body.withUnsafeBytes { bytes in
+            while connection.pointee.outbound.count == 0, pending.pointee.sent < bytes.count, !isBroken {
+                let end = min(bytes.count, pending.pointee.sent + Answer.pieceBytes)
+                let piece = UnsafeRawBufferPointer(rebasing: bytes[pending.pointee.sent..<end])
+                pending.pointee.sent = end
+                isBroken = !sendBytes(connection, ByteView(piece))
+            }
+        }
+        guard !isBroken else { return close(connection) }
+        guard pending.pointee.sent == pending.pointee.body.count else { return moveTimer(token) }
+        let (consumed, keepsAlive) = (pending.pointee.consumed, pending.pointee.keepsAlive && !isDraining)
+        remove(token, pending.pointee)
+        afterResponse(connection, consumed: consumed, keepsAlive: keepsAlive)
+    }
+
+    /// Sends what a stream takes. `.writable` follows when it takes more.
+    private func sendPieces(_ token: SlabToken, _ session: HTTP2Session) {
+        guard let pending = questions[token] else { return }
+        let stream = pending.pointee.stream
+        var isBroken = false
+        pending.pointee.body.withUnsafeBytes { bytes in
+            while pending.pointee.sent < bytes.count, !isBroken {
+                let room = min(session.writableBytes(on: stream), bytes.count - pending.pointee.sent)
+                guard room > 0 else { return }
+                let end = pending.pointee.sent + room
+                let piece = UnsafeRawBufferPointer(rebasing: bytes[pending.pointee.sent..<end])
+                let taken = session.write(ByteView(piece), end: end == bytes.count, on: stream, now: now)
+                isBroken = taken != room
+                pending.pointee.sent = end
+            }
+        }
+        if isBroken { session.reset(stream, .internalError) }
+        guard isBroken || pending.pointee.sent == pending.pointee.body.count else { return moveTimer(token) }
+        if !isBroken { session.dropRest(of: stream) }
+        remove(token, pending.pointee)
+    }
+
+    /// The stream takes more.
+    func resumeAnswer(of stream: HTTP2Stream, _ connection: Downstream) {
+        guard let session = connection.pointee.session else { return }
+        for token in questions.tokens() {
+            guard let pending = questions[token], pending.pointee.connection == connection.pointee.token,
+                pending.pointee.stream == stream, !pending.pointee.body.isEmpty
+            else { continue }
+            sendPieces(token, session)
+            return touch(connection)
+        }
+    }
+
+    // MARK: No answer
+
+    /// Nobody answered in time, or the client does not take a long answer.
     func questionTimerFired(_ token: SlabToken) {
         guard let pending = questions[token]?.pointee else { return }
+        guard let connection = downstreams[pending.connection], connection.pointee.phase != .closed else {
+            return remove(token, pending)
+        }
+        guard !pending.body.isEmpty else { return refuse(token, pending, connection) }
         remove(token, pending)
-        guard let connection = downstreams[pending.connection], connection.pointee.phase != .closed else { return }
+        guard pending.stream != .none else { return cut(connection) }
+        connection.pointee.session?.reset(pending.stream, .cancel)
+        touch(connection)
+    }
+
+    private func refuse(_ token: SlabToken, _ pending: PendingQuestion, _ connection: Downstream) {
+        let refusal = Refusal.overloaded
+        let bytes = pending.isHead ? 0 : refusal.text.utf8CodeUnitCount
+        logProbe(pending.note, connection, status: refusal.status, bytes: bytes)
+        remove(token, pending)
         guard pending.stream == .none else {
             guard let session = connection.pointee.session else { return }
             reply(session, pending.stream, .overloaded, isHead: pending.isHead, isGRPC: false)
@@ -170,9 +276,11 @@ extension Worker {
     }
 
     /// Answers on a stream; the date goes into the output list's memory, behind what is there.
+    ///
+    /// - Parameter isWhole: whether the body goes now; otherwise only its length is told.
     private func send(
-        _ status: Int, contentType: Answer.StaticText?, isError: Bool, hash: ByteView, body: ByteView, isHead: Bool,
-        _ session: HTTP2Session, _ stream: HTTP2Stream
+        _ status: Int, contentType: Answer.StaticText?, isError: Bool, hash: ByteView, body: ByteView,
+        isWhole: Bool = true, isHead: Bool, _ session: HTTP2Session, _ stream: HTTP2Stream
     ) {
         streamFields.beginResponse(status: status)
         if let contentType { streamFields.append("content-type", ByteView(contentType.text)) }
@@ -184,6 +292,7 @@ extension Worker {
         guard !output.writer.overflowed, session.submitResponse(streamFields, hasBody: hasBody, on: stream) else {
             return session.reset(stream, .internalError)
         }
+        guard isWhole else { return }
         if hasBody, session.write(body, end: true, on: stream, now: now) != body.count {
             return session.reset(stream, .internalError)
         }
@@ -194,6 +303,9 @@ extension Worker {
 
     /// The client said something, or goodbye, while it waits.
     func askingReady(_ connection: Downstream) {
+        if questions[connection.pointee.question]?.pointee.body.isEmpty == false {
+            return sendPieces(connection.pointee.question, connection)
+        }
         guard connection.pointee.peerHasClosed, let pending = questions[connection.pointee.question]?.pointee,
             connection.pointee.inbound.count <= pending.consumed, isAtEnd(connection)
         else { return }
@@ -223,6 +335,8 @@ extension Worker {
 
     private func remove(_ token: SlabToken, _ pending: PendingQuestion) {
         timers.cancel(pending.timer)
+        forgetProbe(pending.note)
+        if !pending.body.isEmpty { longAnswers -= 1 }
         questions.remove(token)
         guard let connection = downstreams[pending.connection] else { return }
         if pending.stream == .none {

@@ -141,6 +141,7 @@ extension Worker {
                 pumpLater(exchange)
             case .writable(let stream):
                 if let exchange = exchange(of: stream, session) { resumeResponse(exchange, connection) }
+                if connection.pointee.streamQuestions > 0 { resumeAnswer(of: stream, connection) }
             case .finished(let stream), .reset(let stream, _):
                 if let exchange = exchange(of: stream, session) { clientGone(exchange) }
                 if connection.pointee.streamQuestions > 0 { forgetQuestion(of: stream, connection) }

@@ -13,16 +13,18 @@ extension Worker {
         connection.pointee.lastProgress = now
         let parts = RequestParts(head.pointee)
         if let desk, isQuestion(connection, session, stream, parts, head.pointee.fields, desk) { return }
-        guard let target = route(parts) else { return refuse(connection, session, stream, parts, .noRoute) }
+        guard let target = route(host: parts.host) else { return refuse(connection, session, stream, parts, .noRoute) }
         if connection.pointee.redirectPort != 0 { return redirect(connection, session, stream, parts) }
         let isProxied = isSidecar && isFromActivator(parts, head.pointee.fields)
-        guard let exchange = open(connection, stream, parts, target, isProxied: isProxied) else {
+        let traits = RequestTraits(parts)
+        guard let exchange = open(connection, stream, traits, consume target, isProxied: isProxied) else {
             return refuse(connection, session, stream, parts, .overloaded)
         }
         session.setContext(exchange.pointee.token.packed, of: stream)
         connection.pointee.streamExchanges += 1
         if options.accessLog != .off { note(exchange, parts, head.pointee.fields) }
-        admit(exchange, connection, to: target)
+        if let telemetry { telemetryBegins(exchange, connection, parts, head.pointee.fields, telemetry) }
+        admit(exchange, connection)
     }
 
     private func refuse(
@@ -232,6 +234,9 @@ extension Worker {
         let stream = exchange.pointee.stream
         if !exchange.pointee.responseHasStarted {
             exchange.pointee.status = refusal.status
+            if exchange.pointee.method != .head, isSidecar || !exchange.pointee.isGRPC {
+                exchange.pointee.bytesSent = UInt64(refusal.text.utf8CodeUnitCount)
+            }
             releaseSlot(exchange)
             reply(session, stream, refusal, isHead: exchange.pointee.method == .head, isGRPC: exchange.pointee.isGRPC)
         } else if exchange.pointee.isGRPC {
@@ -253,7 +258,8 @@ extension Worker {
         guard !exchange.pointee.isGRPC, exchange.pointee.responseIsChunked, let session = connection.pointee.session
         else { return failStream(exchange, connection, .responseTimeout) }
         // Whoever speaks WebSocket takes no text of ours for a body.
-        let text = isSidecar && !exchange.pointee.asksForTunnel ? ByteView("request timeout") : .empty
+        let text = isSidecar && !exchange.pointee.asksForTunnel ? ByteView(Self.lateText) : .empty
+        exchange.pointee.bytesSent += UInt64(text.count)
         if session.write(text, end: true, on: exchange.pointee.stream, now: now) != text.count {
             session.reset(exchange.pointee.stream, .internalError)
         }

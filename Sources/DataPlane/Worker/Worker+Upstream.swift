@@ -10,13 +10,21 @@ import Telemetry
 extension Worker {
     typealias Upstream = UnsafeMutablePointer<UpstreamConnection>
 
-    /// Sends the request of `exchange`, which has a slot of `endpoint`, on the warmest unused connection or a new one.
-    func dispatch(_ exchange: ExchangePointer, _ connection: Downstream, to endpoint: Endpoint) {
-        if usesStream(exchange) { return dispatchStream(exchange, connection, to: endpoint) }
-        while let token = pool.pop(endpoint: endpoint.id) {
+    /// Sends the request of `exchange`, which has a slot, on the warmest unused connection to its endpoint or a new
+    /// one.
+    func dispatch(_ exchange: ExchangePointer, _ connection: Downstream) {
+        if let telemetry { telemetryDispatches(exchange, telemetry) }
+        if usesStream(exchange) {
+            guard let endpoint = exchange.pointee.endpoint else { return assertionFailure("dispatched without a slot") }
+            return dispatchStream(exchange, connection, to: endpoint)
+        }
+        guard let (number, identity) = exchange.pointee.endpoint.map({ ($0.id, ObjectIdentifier($0)) }) else {
+            return assertionFailure("dispatched without a slot")
+        }
+        while let token = pool.pop(endpoint: number) {
             guard let upstream = upstreams[token], upstream.pointee.phase == .pooled else { continue }
             // Endpoint numbers are used again: the connection must be to this very endpoint.
-            guard upstream.pointee.endpoint === endpoint, !upstream.pointee.peerHasClosed,
+            guard ObjectIdentifier(upstream.pointee.endpoint) == identity, !upstream.pointee.peerHasClosed,
                 exchange.pointee.method.isIdempotent || isSilent(upstream)
             else {
                 close(upstream)
@@ -26,6 +34,7 @@ extension Worker {
             attach(upstream, exchange)
             return sendRequest(exchange, connection, upstream)
         }
+        guard let endpoint = exchange.pointee.endpoint else { return assertionFailure("dispatched without a slot") }
         connect(exchange, connection, to: endpoint, isShared: false)
     }
 
@@ -89,7 +98,7 @@ extension Worker {
     ) {
         let isOurFault = [EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL].contains(code)
         guard !isOurFault else { return fail(exchange, .overloaded) }
-        guard !isSidecar else { return containerRefused(exchange, connection, endpoint, code) }
+        guard !isSidecar else { return containerRefused(exchange, connection, code) }
         let target = exchange.pointee.target
         if target.gate.suspend(endpoint) { events.post(.suspect(target, endpoint)) }
         releaseSlot(exchange)

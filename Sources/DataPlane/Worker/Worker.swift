@@ -29,6 +29,8 @@ public struct WorkerOptions: Sendable {
     public var certificates: CertificateSet?
     /// Keys of session tickets, shared by all workers. Nil: sessions are not resumed.
     public var tickets: TicketKeyRing?
+    /// Request log, metrics and spans. Nil: there are none. Default nil.
+    public var telemetry: RequestTelemetry?
     /// The form of the access log.
     public var accessLog = AccessLogFormat.off
     /// Seed of the random choices.
@@ -36,6 +38,14 @@ public struct WorkerOptions: Sendable {
 
     /// The defaults.
     public init() {}
+}
+
+/// The timer of a place in the slab of exchanges, armed for the earliest deadline of those who had the place since it
+/// last fired.
+struct ExchangeTimer {
+    /// When it fires; `distantFuture`: it is not armed.
+    var instant = Instant.distantFuture
+    var handle = TimerHandle.none
 }
 
 /// One data-plane thread: its event loop, its connections, its exchanges, its pool.
@@ -48,6 +58,8 @@ public final class Worker {
     let limits: DataPlaneLimits
     /// Whether it forwards as a sidecar (`ForwardingMode`).
     let isSidecar: Bool
+    /// Request log, metrics and spans; nil if there are none.
+    let telemetry: WorkerTelemetry?
     let desk: QuestionDesk?
     /// Every worker's mailbox; `mailbox` is this one's.
     let peers: [Mailbox<WorkerCommand>]
@@ -72,6 +84,10 @@ public final class Worker {
     var exchanges: Slab<Exchange>
     /// Requests that wait for an answer of the control thread's.
     var questions: Slab<PendingQuestion>
+    /// What the request log will say of some of them.
+    var probeNotes: Slab<ProbeNote>
+    /// How many of them are being answered in pieces.
+    var longAnswers = 0
     var pool = UpstreamPool()
     var snapshot: RoutingSnapshot
     var now: Instant
@@ -82,6 +98,9 @@ public final class Worker {
     var isStopping = false
     var saidDrained = false
     var sweepIsArmed = false
+    /// The timer of every place of `exchanges` that ever had one, and how many of them are armed.
+    var exchangeTimers: [ExchangeTimer] = []
+    var armedExchangeTimers = 0
 
     // Reused for every message, so that none allocates.
     var requestHead: RequestHead
@@ -117,9 +136,9 @@ public final class Worker {
     var pumps: [SlabToken] = []
     var localGrants: [(RevisionTarget, Grant)] = []
     var turns: [TaggedToken] = []
-    var closedDownstreams: [SlabToken] = []
-    var closedUpstreams: [SlabToken] = []
-    var endedExchanges: [SlabToken] = []
+    var closedDownstreams = Stack<SlabToken>()
+    var closedUpstreams = Stack<SlabToken>()
+    var endedExchanges = Stack<SlabToken>()
     var listedTargets: [RevisionTarget] = []
     var addressCounts: [UInt64: Int] = [:]
 
@@ -133,13 +152,18 @@ public final class Worker {
         self.options = options
         limits = options.limits
         isSidecar = options.forwarding == .sidecar
+        telemetry = options.telemetry.map { shared in
+            // Ids must not come again when the process starts anew, so the clock is part of their seed.
+            let seed = MonotonicClock.wallNanoseconds() &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(options.index) << 48
+            return WorkerTelemetry(shared, worker: options.index, seed: seed ^ options.seed)
+        }
         desk = options.questions
         peers = mailboxes
         mailbox = mailboxes[options.index]
         self.events = events
         self.connectionBudget = connectionBudget
         self.log = log
-        logLines = LogLines(isUsed: options.accessLog != .off)
+        logLines = LogLines(isUsed: options.accessLog != .off || options.telemetry?.settings.logTemplate != nil)
         self.snapshot = snapshot
         poller = try Poller()
         now = MonotonicClock.now()
@@ -149,6 +173,7 @@ public final class Worker {
         upstreams = Slab(limit: limits.connections * 2)
         exchanges = Slab(limit: max(limits.connections, limits.streams))
         questions = Slab(limit: limits.questions)
+        probeNotes = Slab(limit: limits.questions)
         random = SeededRandom(seed: options.seed &+ UInt64(options.index) &* 0x1234_5678_9ABC_DEF1)
         output = SendList(headBytes: limits.http.headBytes)
         requestHead = RequestHead(limits: limits.http)
@@ -189,6 +214,7 @@ public final class Worker {
     /// Runs until the `stop` command.
     public func run() {
         while !isStopping { turn() }
+        handOverSpans()
     }
 
     /// One wake-up.
@@ -214,7 +240,8 @@ public final class Worker {
         case .upstream: upstreamReady(tagged.token, readiness)
         case .listener: acceptConnections(Int(tagged.token.index))
         case .mailbox: takeCommands()
-        case .exchange, .sweep, .resumeAccept, .wake, .question, nil: assertionFailure("only timers carry these")
+        case .exchange, .sweep, .resumeAccept, .wake, .question, .spans, nil:
+            assertionFailure("only timers carry these")
         }
         handOutLocalGrants()
     }
@@ -252,12 +279,9 @@ public final class Worker {
     }
 
     private func freeClosed() {
-        for token in closedDownstreams { downstreams.remove(token) }
-        for token in closedUpstreams { upstreams.remove(token) }
-        for token in endedExchanges { exchanges.remove(token) }
-        closedDownstreams.removeAll(keepingCapacity: true)
-        closedUpstreams.removeAll(keepingCapacity: true)
-        endedExchanges.removeAll(keepingCapacity: true)
+        while let token = closedDownstreams.popLast() { downstreams.remove(token) }
+        while let token = closedUpstreams.popLast() { upstreams.remove(token) }
+        while let token = endedExchanges.popLast() { exchanges.remove(token) }
     }
 
     // MARK: Commands
@@ -303,8 +327,12 @@ public final class Worker {
     }
 
     /// Delivers slots that went to requests of this very worker, oldest first. A delivery may add to the list.
+    @inline(__always)
     func handOutLocalGrants() {
-        guard !localGrants.isEmpty else { return }
+        if !localGrants.isEmpty { handOutGrantsThatCame() }
+    }
+
+    private func handOutGrantsThatCame() {
         var index = 0
         while index < localGrants.count {
             let (target, grant) = localGrants[index]
@@ -320,10 +348,11 @@ public final class Worker {
         switch tagged.kind {
         case .downstream: downstreamTimerFired(tagged.token)
         case .upstream: upstreamTimerFired(tagged.token)
-        case .exchange: exchangeTimerFired(tagged.token)
+        case .exchange: exchangeTimerFired(tagged.token.index)
         case .sweep: sweepPool()
         case .resumeAccept: _ = watchListener(Int(tagged.token.index))
         case .wake: break
+        case .spans: spanTimerFired()
         case .question: questionTimerFired(tagged.token)
         case .listener, .mailbox, nil: assertionFailure("these have no timer")
         }

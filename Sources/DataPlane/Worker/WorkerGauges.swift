@@ -25,7 +25,7 @@ public struct WorkerGauges: Equatable, Sendable {
     public var questions = 0
     /// Memory lent to connections and requests, in bytes. Limit: `DataPlaneLimits.bufferedBytes`.
     public var lentBytes = 0
-    /// Timers of connections and requests; the worker's own are not counted.
+    /// Timers of connections; the worker's own, and those of the places of requests, are not counted.
     public var timers = 0
 
     /// Nothing under way.
@@ -61,7 +61,8 @@ extension Worker {
         gauges.failedHandshakes = failedHandshakes
         gauges.questions = questions.count
         gauges.lentBytes = buffers.lentBytes + sessionPool.lentBytes
-        gauges.timers = timers.count - (sweepIsArmed ? 1 : 0)
+        let own = (sweepIsArmed ? 1 : 0) + (telemetry?.isTimerArmed == true ? 1 : 0)
+        gauges.timers = timers.count - armedExchangeTimers - own
         return gauges
     }
 }

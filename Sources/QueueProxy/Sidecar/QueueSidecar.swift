@@ -36,8 +36,8 @@ public final class QueueSidecar {
     private let stats: StatWindows
     private let readiness: ReadinessCheck
     private let certificates: CertificateWatch?
-    /// The metrics of each worker, and the page they are shown on. Nil if nobody wants them.
-    private let metrics: SidecarMetrics?
+    /// Request log, metrics and spans.
+    private let telemetry: SidecarTelemetry
     /// What the last run of the probes said; so the log tells changes only.
     private var lastReadiness: (isReady: Bool, reason: String)?
     private var exitStatus: Int32 = 0
@@ -75,12 +75,13 @@ public final class QueueSidecar {
         } catch {
             throw SidecarFailure(reasons: [("cannot start", [("error", "\(error)")])])
         }
-        metrics = SidecarMetrics(configuration)
+        telemetry = try SidecarTelemetry(configuration, loop: loop, log: log)
         var options = WorkerOptions()
         options.count = configuration.workers
         options.limits = DataPlaneLimits(sidecar: configuration, files: Machine.raiseFileLimit())
         options.forwarding = .sidecar
         options.questions = desk
+        options.telemetry = telemetry.requests
         options.seed = UInt64.random(in: 0 ... .max)
         certificates = try Self.certificates(configuration, log)
         options.certificates = certificates?.set
@@ -88,7 +89,8 @@ public final class QueueSidecar {
         let listeners = try Self.listeners(configuration)
         listenerNames = listeners.entries.map(\.name)
         do throws(SystemError) {
-            workers = try WorkerGroup(listeners: listeners.entries.map(\.options), options: options, log: nil)
+            workers = try WorkerGroup(
+                listeners: listeners.entries.map(\.options), options: options, log: telemetry.output)
         } catch {
             throw SidecarFailure(reasons: [("cannot listen", [("error", "\(error)")])])
         }
@@ -129,6 +131,7 @@ public final class QueueSidecar {
         loop.run()
         workers.post(.stop)
         workers.join()
+        telemetry.finish(loop)
         return exitStatus
     }
 
@@ -242,7 +245,7 @@ public final class QueueSidecar {
                         ? Answer(status: 200, contentType: .plain, body: Array("queue".utf8)) : Answer(status: 503))
             }
         case .stat: workers.answer(asker, stats.answer)
-        case .metrics: workers.answer(asker, metrics?.answer(of: gate) ?? Answer(status: 404))
+        case .metrics: workers.answer(asker, telemetry.page)
         case .drain: hooked(asker)
         }
     }

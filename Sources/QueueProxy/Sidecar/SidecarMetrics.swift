@@ -1,49 +1,8 @@
-import Admission
-import DataPlane
 import EventLoop
-import Primitives
 import TLS
-import Telemetry
 
-/// The metrics of requests: one set of counters a worker, and the page that shows their sums.
-///
-/// Workers add to `workers`, the control thread reads. Owner of the page: the control thread.
-struct SidecarMetrics {
-    /// What the workers count, by their numbers.
-    let workers: [Telemetry.RequestMetrics]
-    private let exposition: PrometheusExposition
-    private let hasLimit: Bool
-
-    /// Nil if nobody fetches them.
-    init?(_ configuration: QueueConfiguration) {
-        guard case .prometheus = configuration.observability.requestMetrics else { return nil }
-        let includesLegacy = configuration.metricNames != .current
-        workers = (0..<configuration.workers).map { _ in Telemetry.RequestMetrics(includesLegacy: includesLegacy) }
-        exposition = PrometheusExposition(identity: Self.identity(configuration), includesLegacy: includesLegacy)
-        hasLimit = configuration.concurrency > 0
-    }
-
-    /// What telemetry calls this process.
-    static func identity(_ configuration: QueueConfiguration) -> TelemetryIdentity {
-        var identity = TelemetryIdentity()
-        identity.namespace = configuration.revision.namespace
-        identity.service = configuration.revision.service
-        identity.configuration = configuration.revision.configuration
-        identity.revision = configuration.revision.name
-        identity.pod = configuration.revision.pod
-        identity.serviceName = configuration.resource.serviceName
-        identity.version = QueueCommand.versionNumber
-        identity.upstreamPort = configuration.userPort
-        return identity
-    }
-
-    /// The page, with the queue of `gate` as it is now.
-    func answer(of gate: RevisionGate) -> Answer {
-        let depth = hasLimit ? gate.inFlight + gate.waiting : nil
-        return Answer(
-            status: 200, contentType: .prometheus, body: exposition.page(of: workers, queueDepth: depth).body)
-    }
-
+/// The listener for metrics.
+enum SidecarMetrics {
     /// The certificate of the page's listener, and who may read it. Nil: plain.
     static func security(
         of listener: PrometheusListener

@@ -92,18 +92,37 @@ public final class RequestMetrics: Sendable {
     public func recordServer(
         _ labels: MetricLabels, nanoseconds: UInt64, requestBytes: UInt64, responseBytes: UInt64
     ) {
-        let series = table.series(for: labels)
-        record(nanoseconds, .serverDuration, in: series)
-        record(requestBytes, .requestBytes, in: series)
-        record(responseBytes, .responseBytes, in: series)
-        if includesLegacy { record(nanoseconds, .legacyDuration, in: series) }
+        recordServer(
+            in: table.series(for: labels), nanoseconds: nanoseconds, requestBytes: requestBytes,
+            responseBytes: responseBytes)
     }
 
     /// The exchange with the user's container is over.
     ///
     /// - Parameter nanoseconds: from leaving the queue to the end of the response.
     public func recordUpstream(_ labels: MetricLabels, nanoseconds: UInt64, requestBytes: UInt64) {
+        recordUpstream(in: table.series(for: labels), nanoseconds: nanoseconds, requestBytes: requestBytes)
+    }
+
+    /// Both at once, which looks for the series once. `upstreamNanoseconds` is nil if the request never left the queue.
+    public func record(
+        _ labels: MetricLabels, nanoseconds: UInt64, upstreamNanoseconds: UInt64?, requestBytes: UInt64,
+        responseBytes: UInt64
+    ) {
         let series = table.series(for: labels)
+        recordServer(in: series, nanoseconds: nanoseconds, requestBytes: requestBytes, responseBytes: responseBytes)
+        guard let upstreamNanoseconds else { return }
+        recordUpstream(in: series, nanoseconds: upstreamNanoseconds, requestBytes: requestBytes)
+    }
+
+    private func recordServer(in series: Series, nanoseconds: UInt64, requestBytes: UInt64, responseBytes: UInt64) {
+        record(nanoseconds, .serverDuration, in: series)
+        record(requestBytes, .requestBytes, in: series)
+        record(responseBytes, .responseBytes, in: series)
+        if includesLegacy { record(nanoseconds, .legacyDuration, in: series) }
+    }
+
+    private func recordUpstream(in series: Series, nanoseconds: UInt64, requestBytes: UInt64) {
         record(nanoseconds, .upstreamDuration, in: series)
         record(requestBytes, .upstreamRequestBytes, in: series)
         if includesLegacy { record(nanoseconds, .legacyUpstreamDuration, in: series) }

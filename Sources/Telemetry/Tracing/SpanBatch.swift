@@ -9,6 +9,8 @@ public struct SpanBatch: ~Copyable {
     public static let textLimit = 1024
     /// Most spans of one request, as in OpenTelemetry's batch processor.
     public static let spanLimit = 512
+    /// Room for the longest span, in bytes: a batch with less is as good as full.
+    static let longestSpan = 16 << 10
     /// Room of a batch in bytes by default.
     public static let defaultCapacity = 256 << 10
     /// `Content-Type` of the request.
@@ -18,6 +20,8 @@ public struct SpanBatch: ~Copyable {
 
     private let memory: UnsafeMutableRawBufferPointer
     private var used = 0
+    /// Bytes of the spans that wait.
+    var byteCount: Int { used }
     /// How many spans wait.
     public private(set) var count = 0
     /// How many spans found no room, ever.
@@ -30,6 +34,9 @@ public struct SpanBatch: ~Copyable {
     }
 
     deinit { memory.deallocate() }
+
+    /// Whether another span may find no room: time to send what waits.
+    public var isNearlyFull: Bool { count >= SpanBatch.spanLimit || memory.count - used < SpanBatch.longestSpan }
 
     /// Adds a finished span. Allocates nothing.
     ///
@@ -70,6 +77,20 @@ public struct SpanBatch: ~Copyable {
         }
         (used, count) = (0, 0)
         return true
+    }
+}
+
+extension SpanBatch {
+    /// The request with all spans that wait, which are forgotten; nil if there are none. Allocates it.
+    public mutating func take(resource: TraceResource) -> [UInt8]? {
+        guard count > 0 else { return nil }
+        // Three lengths and the scope's name around what is there.
+        let room = byteCount + resource.encoded.count + 64
+        return withUnsafeTemporaryAllocation(byteCount: room, alignment: 8) { place in
+            var writer = ByteWriter(place)
+            guard write(resource: resource, to: &writer) else { return nil }
+            return Array(UnsafeBufferPointer(start: writer.base, count: writer.count))
+        }
     }
 }
 

@@ -125,23 +125,32 @@ public struct TraceContext: Equatable, Sendable {
     }
 }
 
-/// Whether a trace is recorded, as Knative's settings say (`tracing.samplingRate`).
+/// Whether a trace is recorded, as Knative's settings say (`tracing.samplingRate`, `OTEL_TRACES_SAMPLER`).
 ///
-/// Source: Knative `pkg/observability/tracing/provider.go` and OpenTelemetry's `TraceIdRatioBased`.
+/// Source: Knative `pkg/observability/tracing/provider.go` and OpenTelemetry's `TraceIdRatioBased`, `ParentBased`.
 public struct TraceSampler: Equatable, Sendable {
-    /// Share of the new traces that is recorded. 1 and more records all, whatever a caller says; 0 none, likewise.
+    /// Share of the new traces that is recorded: 1 and more all, 0 and less none.
     public let rate: Double
+    /// Whether the decision of a caller goes before the rate.
+    public let followsParent: Bool
+
+    /// A sampler of that rate; NaN counts as 0. As in Knative, 1 and more records all, whatever a caller says, 0 none,
+    /// likewise; between them the caller's decision goes first.
+    public init(rate: Double) { self.init(rate: rate, followsParent: rate > 0 && rate < 1) }
 
     /// A sampler of that rate; NaN counts as 0.
-    public init(rate: Double) { self.rate = rate.isNaN ? 0 : rate }
+    public init(rate: Double, followsParent: Bool) {
+        self.rate = rate.isNaN ? 0 : rate
+        self.followsParent = followsParent
+    }
 
     /// Whether to record a span of `context`.
     ///
     /// - Parameter hasParent: whether the context came from a caller, who has decided already.
     public func samples(_ context: TraceContext, hasParent: Bool) -> Bool {
+        if hasParent, followsParent { return context.isSampled }
         if rate >= 1 { return true }
         if rate <= 0 { return false }
-        if hasParent { return context.isSampled }
         return context.traceLow >> 1 < UInt64(rate * 0x1p63)
     }
 }

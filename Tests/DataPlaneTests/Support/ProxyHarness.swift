@@ -20,6 +20,9 @@ struct ProxySetup {
     var limits = DataPlaneLimits()
     var trustsForwarded = false
     var forwarding = ForwardingMode.ingress
+    /// Request log, metrics, spans.
+    var telemetry: RequestTelemetry.Settings?
+    var accessLog = AccessLogFormat.envoy
     var questions: QuestionDesk?
     /// A small receive buffer makes a pod slow.
     var podReceiveBuffer: Int32?
@@ -43,6 +46,7 @@ final class ProxyHarness {
     let target: RevisionTarget
     let pods: [Pod]
     let endpoints: [Endpoint]
+    let telemetry: RequestTelemetry?
     private(set) var events: [WorkerEvent] = []
     private var clients: [Peer] = []
     private let asked: Mailbox<WorkerGauges>
@@ -67,8 +71,10 @@ final class ProxyHarness {
         options.limits = setup.limits
         options.trustsForwarded = setup.trustsForwarded
         options.forwarding = setup.forwarding
+        options.accessLog = setup.accessLog
+        telemetry = try setup.telemetry.map { try RequestTelemetry($0, workerCount: setup.workers) }
+        options.telemetry = telemetry
         options.questions = setup.questions
-        options.accessLog = .envoy
         options.seed = 7
         options.certificates = setup.certificates
         options.tickets = setup.tickets
@@ -89,8 +95,10 @@ final class ProxyHarness {
     func accept() throws -> Peer { try pods[0].accept() }
 
     /// A new client connection of HTTP/2 by prior knowledge.
-    func client2(settings: [(UInt16, UInt32)] = [], receiveBuffer: Int32? = nil) throws -> HTTP2Peer {
-        try HTTP2Peer(client: client(receiveBuffer: receiveBuffer), settings: settings)
+    func client2(
+        settings: [(UInt16, UInt32)] = [], receiveBuffer: Int32? = nil, listener: Int = 0
+    ) throws -> HTTP2Peer {
+        try HTTP2Peer(client: client(receiveBuffer: receiveBuffer, listener: listener), settings: settings)
     }
 
     /// A pod's next connection, which is of HTTP/2.
