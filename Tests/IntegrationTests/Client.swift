@@ -33,7 +33,35 @@ final class Client {
         guard code == 0 else { throw Failure("connect: refused") }
     }
 
+    /// The other side: a connection that a test accepted.
+    init(accepted fd: Int32, seconds: Int = Int(patience)) {
+        self.fd = fd
+        var limit = timeval(tv_sec: seconds, tv_usec: 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    }
+
     deinit { close(fd) }
+
+    /// Ends the connection with RST.
+    func abort() {
+        var lingering = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &lingering, socklen_t(MemoryLayout<linger>.size))
+        shutdown(fd, Int32(SHUT_RD))
+        connectToNothing()
+    }
+
+    /// Dissolves the connection (`connect` to AF_UNSPEC), so that the peer hears at once though `fd` stays ours.
+    private func connectToNothing() {
+        var nothing = sockaddr()
+        nothing.sa_family = sa_family_t(AF_UNSPEC)
+        _ = connect(fd, &nothing, socklen_t(MemoryLayout<sockaddr>.size))
+    }
+
+    /// Whether nothing comes for so long: neither bytes nor the end.
+    func isSilent(milliseconds: Int32) -> Bool {
+        var wanted = pollfd(fd: fd, events: Int16(POLLIN), revents: 0)
+        return pending.isEmpty && poll(&wanted, 1, milliseconds) == 0
+    }
 
     func send(_ text: String) throws { try send(Array(text.utf8)) }
 
@@ -77,17 +105,23 @@ final class Client {
 
     /// The next head: status and fields.
     func readHead() throws -> Answer {
+        let (line, fields) = try readLines()
+        let words = line.split(separator: " ")
+        guard words.count >= 2, let status = Int(words[1]) else { throw Failure("not a status line: \(line)") }
+        return Answer(status: status, fields: fields, body: [])
+    }
+
+    /// The next head of either kind: its first line and its fields.
+    func readLines() throws -> (line: String, fields: [(name: String, value: String)]) {
         while pending.firstRange(of: Array("\r\n\r\n".utf8)) == nil { try more() }
         let end = pending.firstRange(of: Array("\r\n\r\n".utf8)).map(\.upperBound) ?? 0
         let lines = String(decoding: pending[..<end], as: UTF8.self).components(separatedBy: "\r\n")
         pending.removeFirst(end)
-        let words = lines[0].split(separator: " ")
-        guard words.count >= 2, let status = Int(words[1]) else { throw Failure("not a status line: \(lines[0])") }
         let fields = lines.dropFirst().filter { !$0.isEmpty }.map { line in
             let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
             return (String(parts[0]), parts.count > 1 ? parts[1].trimmingCharacters(in: .whitespaces) : "")
         }
-        return Answer(status: status, fields: fields, body: [])
+        return (lines[0], fields)
     }
 
     /// The next whole answer, interim ones passed over.

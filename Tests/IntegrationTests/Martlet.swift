@@ -37,7 +37,7 @@ final class Martlet: @unchecked Sendable {  // all that changes is guarded by `c
     }
 
     /// Held from the making of pipes until the new process has its ends of them, so that no other one gets them too.
-    private static let spawning = NSLock()
+    static let spawning = NSLock()
 
     private static func makePipe() throws -> [Int32] {
         var pair: [Int32] = [0, 0]

@@ -23,6 +23,8 @@ public final class RequestTelemetry: Sendable {
         public var keepsMetrics = false
         /// Whether those of the old names (`revision_…`) are kept as well. Default false.
         public var keepsLegacyMetrics = false
+        /// Whether the page of metrics has the names of Knative from 1.19 on. Default yes.
+        public var showsCurrentMetrics = true
         /// Which traces are recorded. Nil: no spans are made, and what a request says of its trace is passed on as it
         /// came. Default nil.
         public var sampler: TraceSampler?

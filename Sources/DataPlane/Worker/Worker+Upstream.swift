@@ -197,10 +197,14 @@ extension Worker {
             let connection = downstreams[exchange.pointee.downstream]
         else { return close(upstream) }
         guard upstream.pointee.phase != .tunnel else { return tunnelBroke(upstream) }
-        // What was answered before the break is read first: a pod may refuse a body it does not want and close.
-        if upstream.pointee.isReadable, !upstream.pointee.isBeingRead {
+        // What was answered before the break is read first: a pod may refuse a body it does not want and close. A write
+        // may learn of the break before the poller tells that there is something to read.
+        if !upstream.pointee.isBeingRead {
             upstream.pointee.outbound.consume(upstream.pointee.outbound.count)
-            if hasBytes(upstream) { return readResponse(upstream) }
+            if hasBytes(upstream) {
+                upstream.pointee.isReadable = true
+                return readResponse(upstream)
+            }
         }
         let wasReused = upstream.pointee.requestsServed > 0
         // The handshake counts as one acknowledged byte.

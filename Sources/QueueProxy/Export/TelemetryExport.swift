@@ -41,7 +41,9 @@ public final class TelemetryExport {
         lineMilliseconds = limits.lineMilliseconds
         let identity = plan.requests.identity
         metrics = OTLPMetrics(identity: identity, startUnixNanoseconds: MonotonicClock.wallNanoseconds())
-        exposition = PrometheusExposition(identity: identity, includesLegacy: plan.requests.keepsLegacyMetrics)
+        exposition = PrometheusExposition(
+            identity: identity, includesCurrent: plan.requests.showsCurrentMetrics,
+            includesLegacy: plan.requests.keepsLegacyMetrics)
         func exporter(_ name: String, _ destination: TelemetryPlan.Destination) throws(TLSSetupFailure) -> OTLPExporter?
         {
             guard case .collector(let endpoint) = destination else { return nil }

@@ -113,6 +113,7 @@ public struct TelemetryPlan: Sendable {
             case .prometheus(let listener):
                 requests.keepsMetrics = true
                 requests.keepsLegacyMetrics = names != .current
+                requests.showsCurrentMetrics = names != .previous
                 prometheus = listener
             case .otlp(let endpoint, let interval):
                 guard endpoint.transport == .http else {

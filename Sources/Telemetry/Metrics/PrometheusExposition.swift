@@ -11,13 +11,17 @@ public struct PrometheusExposition: Sendable {
     public static let contentType: StaticString = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 
     private let identity: TelemetryIdentity
+    private let includesCurrent: Bool
     private let includesLegacy: Bool
 
     /// An exposition for that process.
     ///
-    /// - Parameter includesLegacy: whether the `revision_*` names are there too; workers must keep them as well.
-    public init(identity: TelemetryIdentity, includesLegacy: Bool = false) {
+    /// - Parameters:
+    ///   - includesCurrent: whether OpenTelemetry's names are there.
+    ///   - includesLegacy: whether the `revision_*` names are there; workers must keep them as well.
+    public init(identity: TelemetryIdentity, includesCurrent: Bool = true, includesLegacy: Bool = false) {
         self.identity = identity
+        self.includesCurrent = includesCurrent
         self.includesLegacy = includesLegacy
     }
 
@@ -30,16 +34,20 @@ public struct PrometheusExposition: Sendable {
     public func page(of workers: [RequestMetrics], queueDepth: Int?) -> (body: [UInt8], isTruncated: Bool) {
         let series = MetricSnapshot.series(of: workers)
         var text = PrometheusText(limit: PrometheusExposition.pageLimit)
-        for family in PrometheusExposition.current { write(family, series, to: &text) }
-        if let queueDepth {
+        if includesCurrent {
+            for family in PrometheusExposition.current { write(family, series, to: &text) }
+        }
+        if includesCurrent, let queueDepth {
             text.family("kn_serving_queue_depth", .gauge, help: "Number of current requests in the queue")
             let labels = PrometheusText.labels(Scope.queue.labels)
             text.sample("kn_serving_queue_depth", labels: labels, value: Double(queueDepth))
         }
         if includesLegacy { writeLegacy(series, queueDepth: queueDepth, to: &text) }
-        text.family("target_info", .gauge, help: "Target metadata")
-        let target = identity.attributes.map { (name: $0.name.replacingDots, value: $0.value) }
-        text.sample("target_info", labels: PrometheusText.labels(target), value: 1)
+        if includesCurrent {
+            text.family("target_info", .gauge, help: "Target metadata")
+            let target = identity.attributes.map { (name: $0.name.replacingDots, value: $0.value) }
+            text.sample("target_info", labels: PrometheusText.labels(target), value: 1)
+        }
         return (text.bytes, text.isTruncated)
     }
 

@@ -3,6 +3,7 @@
   /report      what came, as JSON: protocol, head, bytes and SHA-256 of the body, trailers
   /echo        the body back while it comes, trailers too
   /bytes/N     N bytes
+  /flow/N      N pieces of ten bytes; ?ms=PAUSE between them
   /wait?ms=N   200 after so long; counts as cancelled when the client goes first; &early=1: 103 at once
   /stall       never reads its body and never answers
   /early       103, then 200
@@ -286,7 +287,7 @@ async def echo(exchange):
 
 
 async def answer(exchange, path, query):
-    number = int(path.rpartition("/")[2]) if path.startswith(("/bytes/", "/status/")) else 0
+    number = int(path.rpartition("/")[2]) if path.startswith(("/bytes/", "/status/", "/flow/")) else 0
     if path == "/bytes/" + str(number):
         await exchange.start(200, [("content-length", str(number))])
         for start in range(0, number if exchange.method != "HEAD" else 0, len(PATTERN)):
@@ -294,6 +295,12 @@ async def answer(exchange, path, query):
         await exchange.finish()
     elif path == "/status/" + str(number):
         await exchange.respond(number)
+    elif path == "/flow/" + str(number):
+        await exchange.start(200, [])
+        for _ in range(number):
+            await exchange.write(b"0123456789")
+            await exchange.wait(int(query.get("ms", ["0"])[0]) / 1000)
+        await exchange.finish()
     elif path == "/wait":
         if "early" in query:
             await exchange.interim(103, [("link", "</begun>")])
