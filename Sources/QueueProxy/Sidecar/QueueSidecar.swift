@@ -47,7 +47,7 @@ public final class QueueSidecar {
     /// Every problem of the environment is told on standard error, before there is a log.
     public static func serve(_ reading: QueueConfigurationReading) -> Int32 {
         guard let configuration = reading.configuration else {
-            var text = CheckReport.messages(reading)
+            var text = CheckReport.messages(reading.problems, reading.warnings)
             WholeText.write(&text, to: STDERR_FILENO)
             return 1
         }
