@@ -36,6 +36,12 @@ public struct RequestStats: Sendable {
         if isProxied { proxied = max(0, proxied - 1) }
     }
 
+    /// A window begins now, after a time in which nobody asked for one and nothing was in flight: it is in no window.
+    public mutating func resume(now: Instant) {
+        assert(concurrency == 0 && sums.requests == 0, "what happened would be lost")
+        lastChange = max(lastChange, now)
+    }
+
     /// Ends the window and hands out its sums; requests in flight go on into the next one.
     public mutating func report(now: Instant) -> WindowSums {
         advance(to: now)

@@ -1,5 +1,7 @@
 import Admission
 import Balancing
+import EventLoop
+import Primitives
 import Testing
 
 @testable import DataPlane
@@ -162,10 +164,12 @@ import Testing
         }
     }
 
-    /// The statistics of a window count every request once.
+    /// The statistics of a window count every request once, and the window begins with the first of them.
     @Test func report() throws {
         try withProxy { proxy in
             let client = try proxy.client()
+            try client.expectSilence(milliseconds: 30)
+            let start = MonotonicClock.now()
             try client.send(ProxyHarness.get())
             let pod = try proxy.accept()
             _ = try pod.receiveHead()
@@ -175,6 +179,8 @@ import Testing
             let reports = try proxy.event { if case .report(_, let reports) = $0 { reports } else { nil } }
             #expect(reports.map(\.target.name) == ["hello-00001"])
             #expect(reports.first?.sums.requests == 1)
+            let elapsed = MonotonicClock.now().nanoseconds(since: start)
+            #expect(reports.first.map { $0.sums.windowNanoseconds <= elapsed } == true, "idle time is counted")
         }
     }
 

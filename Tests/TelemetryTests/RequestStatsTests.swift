@@ -72,6 +72,16 @@ private func at(_ milliseconds: UInt64) -> Instant { start.adding(milliseconds: 
         #expect(odd.report(now: at(1000)).report.averageConcurrency == 0)
     }
 
+    /// An idle hour between two reports is in no window.
+    @Test func resumes() {
+        var stats = stats([.arrive(0), .leave(500)])
+        _ = stats.report(now: at(1000))
+        stats.resume(now: at(3_600_000))
+        stats.arrive(now: at(3_600_000), proxied: false)
+        let report = stats.report(now: at(3_600_500)).report
+        #expect(report == WindowReport(averageConcurrency: 1, requestCount: 1))
+    }
+
     /// However requests are spread over workers, the sum of their windows is that of one worker with all of them.
     @Test func workersAddUp() {
         for seed in UInt64(0)..<64 {

@@ -73,11 +73,17 @@ extension Worker {
 
     private func count(arrivalAt target: RevisionTarget, proxied isProxied: Bool) {
         let cell = target.cell(options.index)
+        if !cell.pointee.isListed { list(target) }
         cell.pointee.stats.arrive(now: now, proxied: isProxied)
-        if !cell.pointee.isListed {
-            cell.pointee.isListed = true
-            listedTargets.append(target)
-        }
+    }
+
+    /// Requests of `target` are told with the next report. Its window begins with them, as with Knative's activator;
+    /// that of a sidecar goes on all the time.
+    private func list(_ target: RevisionTarget) {
+        let cell = target.cell(options.index)
+        cell.pointee.isListed = true
+        if !isSidecar { cell.pointee.stats.resume(now: now) }
+        listedTargets.append(target)
     }
 
     // MARK: Admission
