@@ -108,6 +108,7 @@ let package = Package(
             ]),
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
+        tests(of: "Probing", imports: ["EventLoop", "TLS", "Primitives"]),
         tests(of: "LocalPlatform", imports: ["Probing", "EventLoop", "HTTP2", "Primitives"]),
         tests(
             of: "QueueProxy",

@@ -17,8 +17,8 @@ public struct Listener: ~Copyable {
         fd = result
     }
 
-    /// Throws if nobody could listen there now. Nobody can connect meanwhile, as they could to a socket that listens for
-    /// a moment, whose connections the kernel would reset.
+    /// Throws if nobody could listen there now. Nobody can connect meanwhile, as they could to a socket that listens
+    /// for a moment, whose connections the kernel would reset.
     public static func check(_ address: SocketAddress) throws(SystemError) {
         var native = address.native
         let result = clinux_listen(&native, 0, -1)

@@ -9,16 +9,19 @@ public final class ProbeContext {
     let loop: Loop
     let userAgent: String
     let pool: HTTP2Pool
+    let followsRedirects: Bool
     let security: Result<TLSClientContext, ProbeSecurityMissing>
 
     /// Probes on `loop` that call themselves `userAgent`. With `security` they can ask over TLS; without they say why
-    /// not.
+    /// not. With `followsRedirects` an answer of HTTP/1.1 that names another place on this machine does not decide, but
+    /// that place; default no.
     public init(
-        loop: Loop, userAgent: String,
+        loop: Loop, userAgent: String, followsRedirects: Bool = false,
         security: Result<TLSClientContext, ProbeSecurityMissing> = .failure(ProbeSecurityMissing("TLS is not set up"))
     ) {
         self.loop = loop
         self.userAgent = userAgent
+        self.followsRedirects = followsRedirects
         self.security = security
         pool = HTTP2Pool(limits: HTTP2Dialogue.limits)
     }
@@ -58,6 +61,10 @@ public final class ProbeConnection {
     private var question: HTTP2Dialogue.Question?
     /// What is said instead, should the port not speak HTTP/2.
     private var fallback: HTTP1Dialogue?
+    /// How to ask on at another place, and how often that was done.
+    private var redirected: ((RedirectTarget) -> HTTP1Dialogue)?
+    private var redirects = 0
+    private var path = ""
     private var halfway: TimerHandle?
     private var unsent: [UInt8] = []
     private var received = 0
@@ -96,7 +103,15 @@ public final class ProbeConnection {
         switch asked {
         case .connect: break
         case .http1(let path, let headers):
-            dialogue = HTTP1Dialogue(path: path, port: port, headers: headers, userAgent: userAgent)
+            self.path = path
+            let seeks = context.followsRedirects
+            dialogue = HTTP1Dialogue(
+                path: path, port: port, headers: headers, userAgent: userAgent, seeksLocation: seeks)
+            guard seeks else { return }
+            redirected = { target in
+                HTTP1Dialogue(
+                    path: target.path, port: target.port, headers: headers, userAgent: userAgent, seeksLocation: true)
+            }
         case .http2(let path, let headers): question = .get(path: path, headers: headers)
         case .http2OrHTTP1(let path, let headers):
             fallback = HTTP1Dialogue(path: path, port: port, headers: headers, userAgent: userAgent)
@@ -123,6 +138,28 @@ public final class ProbeConnection {
         unsent = []
         received = 0
         connect()
+    }
+
+    /// Most places that are asked one after the other, as Go's client.
+    static let redirectLimit = 10
+
+    /// The answer names another place: on this machine it is asked instead. False if the answer itself decides.
+    private func redirect() -> Bool {
+        guard let redirected, let location = (dialogue as? HTTP1Dialogue)?.location,
+            let target = RedirectTarget(location, from: RedirectTarget(port: port, path: path))
+        else { return false }
+        redirects += 1
+        guard redirects < Self.redirectLimit else {
+            finish(.failed("stopped after \(Self.redirectLimit) redirects"))
+            return true
+        }
+        closeConnection()
+        (port, path) = (target.port, target.path)
+        dialogue = redirected(target)
+        unsent = []
+        received = 0
+        connect()
+        return true
     }
 
     /// A server of HTTP/2 speaks at once. One that says nothing may be waiting for the rest of an HTTP/1.1 request.
@@ -202,6 +239,7 @@ public final class ProbeConnection {
         if let verdict = dialogue?.verdict {
             if case .notHTTP2 = verdict, fallback != nil { return fallBack() }
             fallback = nil
+            if redirect() { return }
             tell(verdict)
             guard stage == .talking else { return }  // who was told has cancelled it
             isSent = isSent && send()
@@ -263,7 +301,7 @@ public final class ProbeConnection {
         stage = .over
         if let timer { loop.cancel(timer) }
         if let halfway { loop.cancel(halfway) }
-        (timer, halfway, fallback, question, dialogue) = (nil, nil, nil, nil, nil)
+        (timer, halfway, fallback, question, dialogue, redirected) = (nil, nil, nil, nil, nil, nil)
         closeConnection()
     }
 

@@ -23,11 +23,15 @@ final class HTTP1Dialogue: ProbeDialogue {
     private let request: [UInt8]
     private var said = 0
     private var answer: [UInt8] = []
+    private let seeksLocation: Bool
     private(set) var verdict: ProbeOutcome?
     private(set) var isOver = false
+    /// Where the answer sends us, if that is sought. It stands with the verdict.
+    private(set) var location: String?
 
     /// A question for `path` at `port` of this machine.
-    init(path: String, port: UInt16, headers: [ProbeHeader], userAgent: String) {
+    init(path: String, port: UInt16, headers: [ProbeHeader], userAgent: String, seeksLocation: Bool = false) {
+        self.seeksLocation = seeksLocation
         request = Self.request(path: path, port: port, headers: headers, userAgent: userAgent)
     }
 
@@ -42,7 +46,8 @@ final class HTTP1Dialogue: ProbeDialogue {
 
     func receive(_ bytes: ByteView, now: Instant) {
         guard verdict == nil else { return }
-        for index in 0..<min(bytes.count, Self.statusLineBytes) { answer.append(bytes[index]) }
+        let limit = seeksLocation ? ProbeConnection.answerBytes : Self.statusLineBytes
+        for index in 0..<min(bytes.count, limit) { answer.append(bytes[index]) }
         judge(isComplete: false)
     }
 
@@ -58,9 +63,39 @@ final class HTTP1Dialogue: ProbeDialogue {
             if isComplete || answer.count >= Self.statusLineBytes { verdict = .failed("not an HTTP/1.1 answer") }
             return
         }
-        verdict =
-            answer.withUnsafeBytes { Self.status(of: ByteView($0)) }.map(ProbeOutcome.init(status:))
-            ?? .failed("not an HTTP/1.1 answer")
+        guard let status = answer.withUnsafeBytes({ Self.status(of: ByteView($0)) }) else {
+            verdict = .failed("not an HTTP/1.1 answer")
+            return
+        }
+        if seeksLocation, Self.redirects.contains(status) {
+            let hasHead = Self.hasHead(answer)
+            guard hasHead || isComplete || answer.count >= ProbeConnection.answerBytes else { return }
+            location = Self.location(in: answer)
+        }
+        verdict = ProbeOutcome(status: status)
+    }
+
+    /// Statuses that name another place (RFC 9110 §15.4).
+    private static let redirects: Set<Int> = [301, 302, 303, 307, 308]
+
+    /// Whether the empty line that ends a head is there.
+    private static func hasHead(_ answer: [UInt8]) -> Bool {
+        var lineIsEmpty = false
+        for byte in answer where byte != ASCII.cr {
+            if byte == ASCII.lf, lineIsEmpty { return true }
+            lineIsEmpty = byte == ASCII.lf
+        }
+        return false
+    }
+
+    /// The value of the first `Location`.
+    private static func location(in answer: [UInt8]) -> String? {
+        for line in answer.split(separator: ASCII.lf).dropFirst() {
+            let text = String(decoding: line, as: UTF8.self)
+            guard let colon = text.firstIndex(of: ":"), text[..<colon].lowercased() == "location" else { continue }
+            return String(text[text.index(after: colon)...].filter { $0 != " " && $0 != "\t" && !$0.isNewline })
+        }
+        return nil
     }
 
     /// The status of `HTTP/1.x NNN …`; nil if the line is something else (RFC 9112 §4).

@@ -214,7 +214,7 @@ import Testing
         }
     }
 
-    /// A long body goes as fast as it is read, in both versions; the connection goes on, and what it held is given back.
+    /// A long body goes as fast as it is read, in both versions; the connection goes on, and what it held is released.
     @Test func bodiesInPieces() throws {
         try withDesk {
             $0.listeners.append(ListenerOptions(.loopback(port: 0), purpose: .metrics))

@@ -15,7 +15,7 @@ struct UpstreamPool: ~Copyable {
 
     /// Keeps `token`. False if the endpoint has `limit` already.
     mutating func push(_ token: SlabToken, endpoint: Int, limit: Int) -> Bool {
-        if endpoint >= endpoints { grow(to: endpoint + 1) }
+        if endpoint >= endpoints { grow(to: max(endpoint + 1, endpoints * 2)) }
         guard let idle, idle[endpoint].count < limit else { return false }
         idle[endpoint].append(token)
         count += 1

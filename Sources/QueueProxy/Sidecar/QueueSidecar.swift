@@ -103,7 +103,8 @@ public final class QueueSidecar {
         }
         self.stats = stats
         let probes = ProbeContext(
-            loop: loop, userAgent: ReadinessProbe.userAgent, security: ProbeTrust.security(configuration.readiness))
+            loop: loop, userAgent: ReadinessProbe.userAgent, followsRedirects: true,
+            security: ProbeTrust.security(configuration.readiness))
         readiness = ReadinessCheck(configuration.readiness, probes, loop: loop)
         ending = PodEnding(configuration)
     }

@@ -1,5 +1,6 @@
 import EventLoop
 import Glibc
+import Telemetry
 
 /// The sidecar's own log: a JSON object a line, with the keys of Knative's zap (spec/dataplane 1.11). For what happens
 /// now and then, never for a request. Owner: the control thread.
@@ -47,12 +48,10 @@ public struct SidecarLog {
 
     /// `2026-01-02T03:04:05.000000006Z`.
     static func timestamp(_ unixNanoseconds: UInt64) -> String {
-        var seconds = time_t(unixNanoseconds / 1_000_000_000)
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
+        let civil = CivilTime(unixNanoseconds: unixNanoseconds)
         let fraction = padded(unixNanoseconds % 1_000_000_000, 9)
-        let day = "\(parts.tm_year + 1_900)-\(padded(parts.tm_mon + 1, 2))-\(padded(parts.tm_mday, 2))"
-        let time = "\(padded(parts.tm_hour, 2)):\(padded(parts.tm_min, 2)):\(padded(parts.tm_sec, 2))"
+        let day = "\(civil.year)-\(padded(civil.month, 2))-\(padded(civil.day, 2))"
+        let time = "\(padded(civil.hour, 2)):\(padded(civil.minute, 2)):\(padded(civil.second, 2))"
         return "\(day)T\(time).\(fraction)Z"
     }
 
