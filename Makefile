@@ -15,7 +15,7 @@ setup: ## install what the build and the tests need (Debian packages)
 run: build ## build, then serve config/examples/hello on http://hello.default.localhost:8080/
 	@exec .build/release/martlet run config/examples/hello
 
-build: setup ## build .build/release/martlet
+build: setup ## build martlet and martlet-queue in .build/release
 	@$(SWIFT) build $(RELEASE)
 
 test: setup ## check the import direction, lint, and run every test

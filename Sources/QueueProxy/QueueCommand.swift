@@ -60,17 +60,24 @@ public struct CheckReport: Equatable, Sendable {
     /// 0, or 1 if there is a problem.
     public let exitCode: Int32
 
-    /// The report of a reading.
+    /// The report of a reading: what it found, and what the parts would say of it when they start.
     public init(_ reading: QueueConfigurationReading) {
-        let isRight = reading.problems.isEmpty
-        output = isRight ? reading.entries.map { "\($0)\n" }.joined() : ""
-        messages = Self.messages(reading)
-        exitCode = isRight ? 0 : 1
+        var (problems, warnings) = (reading.problems, reading.warnings)
+        if let configuration = reading.configuration {
+            do throws(TelemetryPlan.Failure) {
+                warnings += try TelemetryPlan(configuration).warnings
+            } catch {
+                problems += error.problems
+            }
+        }
+        output = problems.isEmpty ? reading.entries.map { "\($0)\n" }.joined() : ""
+        messages = Self.messages(problems, warnings)
+        exitCode = problems.isEmpty ? 0 : 1
     }
 
     /// A line for each problem and each warning; empty if there is none.
-    public static func messages(_ reading: QueueConfigurationReading) -> String {
-        reading.problems.map { "martlet-queue: error: \($0)\n" }.joined()
-            + reading.warnings.map { "martlet-queue: warning: \($0)\n" }.joined()
+    static func messages(_ problems: [ConfigurationProblem], _ warnings: [ConfigurationProblem]) -> String {
+        problems.map { "martlet-queue: error: \($0)\n" }.joined()
+            + warnings.map { "martlet-queue: warning: \($0)\n" }.joined()
     }
 }

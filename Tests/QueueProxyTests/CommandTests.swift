@@ -48,6 +48,14 @@ import Testing
         #expect(odd.output.contains("SERVING_SERVICE=a\\nUSER_PORT=1  # set\n"))
     }
 
+    /// A template that the start would refuse is refused here too.
+    @Test func checkReadsTheTemplate() {
+        let settings = #"{"enableRequestLog":true,"requestLogTemplate":"{{.Request.Nothing}}"}"#
+        let report = CheckReport(Environments.read(["OBSERVABILITY_CONFIG": settings]))
+        #expect(report.exitCode == 1 && report.output.isEmpty, "\(report)")
+        #expect(report.messages.hasPrefix("martlet-queue: error: OBSERVABILITY_CONFIG.requestLogTemplate "))
+    }
+
     // MARK: The executable
 
     private func run(_ arguments: [String], _ environment: [String: String]) throws -> (Int32, String, String) {

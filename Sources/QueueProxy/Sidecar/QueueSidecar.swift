@@ -47,7 +47,7 @@ public final class QueueSidecar {
     /// Every problem of the environment is told on standard error, before there is a log.
     public static func serve(_ reading: QueueConfigurationReading) -> Int32 {
         guard let configuration = reading.configuration else {
-            var text = CheckReport.messages(reading)
+            var text = CheckReport.messages(reading.problems, reading.warnings)
             WholeText.write(&text, to: STDERR_FILENO)
             return 1
         }
@@ -239,11 +239,9 @@ public final class QueueSidecar {
         let asker = question.asker
         switch question.subject {
         case .readiness:
-            readiness.ask { [workers] isReady in
-                workers.answer(
-                    asker,
-                    isReady
-                        ? Answer(status: 200, contentType: .plain, body: Array("queue".utf8)) : Answer(status: 503))
+            readiness.ask { [workers, desk] isReady in
+                // A drain may have begun since it was asked.
+                workers.answer(asker, desk.isDraining ? .shuttingDown : isReady ? .ready : Answer(status: 503))
             }
         case .stat: workers.answer(asker, stats.answer)
         case .metrics: workers.answer(asker, telemetry.page)
@@ -261,4 +259,9 @@ public final class QueueSidecar {
             log.write(.warn, "the container is not ready", [("probe", probe), ("error", reason)])
         }
     }
+}
+
+extension Answer {
+    fileprivate static let ready = Answer(status: 200, contentType: .plain, body: Array("queue".utf8))
+    fileprivate static let shuttingDown = Answer(status: 503, contentType: .plain, body: Array("shutting down\n".utf8))
 }
