@@ -59,13 +59,14 @@ import Testing
                 let waiting = hook(pod)
                 try demand(wait { try pod.probe().status == 503 }, "the drain did not begin")
                 pod.sidecar.signal(SIGTERM)
+                var last: UInt64 = 0
                 for _ in 0..<4 {
                     poll(nil, 0, 600)
                     try demand(!waiting.isOver, "it did not wait")
+                    last = DispatchTime.now().uptimeNanoseconds
                     try demandEqual(try pod.get("/bytes/3").body.count, 3, "traffic while draining")
                     try demandDraining(pod)  // a probe prolongs nothing
                 }
-                let last = DispatchTime.now().uptimeNanoseconds
                 let (_, answer) = try waiting.value()
                 let since = Double(DispatchTime.now().uptimeNanoseconds - last) / 1e9
                 try demandEqual(answer.status, 200)
@@ -142,6 +143,20 @@ import Testing
                 client.finishSending()
                 try demand(try peer.peer.receive().isEmpty, "the client ended, the container does not hear of it")
                 try demandEqual(pod.sidecar.waitForEnd(), 0)
+            }
+        },
+        Rule("WebSockets and streams that do not end are waited for so long, then it is over: exit 0") { _ in
+            let settings = quiet(0).merging(["MARTLET_DRAIN_STREAMS_MILLISECONDS": "900"]) { $1 }
+            try ContractPod.running(settings, ends: false) { pod throws in
+                let client = try pod.connect()
+                try client.openWebSocket()
+                let (seconds, status) = timed {
+                    pod.sidecar.signal(SIGTERM)
+                    return pod.sidecar.waitForEnd()
+                }
+                try demandEqual(status, 0)
+                try demand(seconds >= 0.85 && seconds < 6, "\(seconds) s")
+                try demand((try? client.receive().isEmpty) ?? true, "bytes out of nothing")
             }
         },
         Rule("the second signal: exit 1 at once, whatever is under way") { _ in

@@ -55,6 +55,7 @@ import Testing
         forwarded("", "h", "", "host=h"),
         forwarded("", "", "https", "proto=https"),
         forwarded("", "h", "p", "host=h;proto=p"),
+        forwarded(",,,", "", "", "for=, for=, for="),
         forwarded("10.0.0.1,10.0.0.2", "h", "https", "for=10.0.0.1;host=h;proto=https, for=10.0.0.2"),
         Row(
             rule: "an existing Forwarded stays",

@@ -26,6 +26,25 @@ import Testing
         }
     }
 
+    /// 1.3: heads of up to 1 MiB pass, as Go's server takes them; beyond is 431.
+    @Test func largeHeads() throws {
+        try ContractPod.running { pod throws in
+            func answer(_ bytes: Int) throws -> Answer {
+                let client = try pod.connect()
+                let fields = (0..<bytes / 30_000).map { "X-Large-\($0): " + String(repeating: "x", count: 29_980) }
+                // The answer may come, and the connection end, before all is sent.
+                _ = try? client.request(ContractPod.host, "/headers", fields: fields)
+                return try client.readAnswer()
+            }
+            for bytes in [90_000, 300_000, 900_000] {
+                let found = try answer(bytes)
+                #expect(found.status == 200 && found.body.count > bytes - 30_000, "\(bytes): \(found.status)")
+            }
+            #expect(try answer(1_200_000).status == 431)
+            #expect(try pod.get("/bytes/3").body.count == 3)
+        }
+    }
+
     /// 1.8: a chunked response to an HTTP/1.0 client is ended by the connection.
     @Test func chunkedToHTTP10() throws {
         try ContractPod.running { pod throws in

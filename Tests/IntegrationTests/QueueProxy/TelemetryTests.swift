@@ -6,7 +6,8 @@ import Testing
     /// Nothing listens behind it, so every request is a 502 of its own.
     @Test func oneRequestIsToldThreeTimes() throws {
         let settings = #"""
-            {"enableRequestLog":true,"requestLogTemplate":"line {{.Request.RequestURI}} {{.Response.Code}} {{.TraceID}}",
+            {"enableRequestLog":true,
+             "requestLogTemplate":"line {{.Request.RequestURI}} {{.Response.Code}} {{.TraceID}}",
              "tracing":{"protocol":"stdout"},"requestMetrics":{"protocol":"prometheus"}}
             """#
         let trace = "4bf92f3577b34da6a3ce929d0e0e4736"
