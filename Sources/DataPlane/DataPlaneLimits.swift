@@ -8,9 +8,10 @@ public struct DataPlaneLimits: Sendable {
     /// First to last byte of a request head, in milliseconds. Default 10,000. At the limit: 408, close.
     public var headTimeoutMilliseconds: UInt64 = 10_000
     /// Silence of a client in the middle of a body, in either direction, in milliseconds. Default 60,000. At the
-    /// limit: 408 if no response has begun, else the connection is cut. Also the silence of a tunnel of which one
-    /// side has ended.
+    /// limit: 408 if no response has begun, else the connection is cut.
     public var bodyIdleTimeoutMilliseconds: UInt64 = 60_000
+    /// Silence of a tunnel of which one side has ended, in milliseconds. Default 60,000. At the limit: cut.
+    public var halfTunnelMilliseconds: UInt64 = 60_000
     /// A client connection without a request, in milliseconds. Default 75,000. At the limit: close.
     public var keepAliveIdleMilliseconds: UInt64 = 75_000
     /// The same for a connection that has never sent one. Default nil: as for the others.

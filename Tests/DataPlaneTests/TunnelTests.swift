@@ -66,7 +66,7 @@ import Testing
     /// A client that ends its side and a pod that does not care: the silence is limited.
     @Test(arguments: [true, false]) func oneSideEnds(isClient: Bool) throws {
         try withProxy {
-            $0.limits.bodyIdleTimeoutMilliseconds = 200
+            $0.limits.halfTunnelMilliseconds = 200
         } _: { proxy in
             let (client, pod) = try tunnel(proxy)
             let (ending, silent) = isClient ? (client, pod) : (pod, client)

@@ -80,7 +80,8 @@ import Testing
 
     @Test func theExecutableChecks() throws {
         let (code, output, errors) = try run(["--check"], Environments.knative116)
-        #expect(code == 0 && errors.isEmpty && output.contains("TRACING_CONFIG_BACKEND=zipkin  # set\n"))
+        #expect(code == 0 && output.contains("TRACING_CONFIG_BACKEND=zipkin  # set\n"))
+        #expect(errors.hasPrefix("martlet-queue: warning: TRACING_CONFIG_BACKEND is \"zipkin\"; "), "\(errors)")
         let (badCode, badOutput, badErrors) = try run(["--check"], ["USER_PORT": "http"])
         #expect(badCode == 1 && badOutput.isEmpty)
         #expect(badErrors.split(separator: "\n").count == Environments.required.count)

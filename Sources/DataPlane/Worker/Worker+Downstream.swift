@@ -196,19 +196,21 @@ extension Worker {
         guard let exchange = exchanges[connection.pointee.exchange], exchange.pointee.stage != .ended else {
             // The response's last bytes wait for the client.
             guard connection.pointee.outbound.count > 0 else { return }
-            if !startOver(connection, since: connection.pointee.lastProgress) { close(connection) }
+            let limit = limits.bodyIdleTimeoutMilliseconds
+            if !startOver(connection, limit, since: connection.pointee.lastProgress) { close(connection) }
             return
         }
         guard isWaitedFor(connection, exchange) else {
             // Only while there is something to watch; a new transfer arms the timer itself.
             return armStallTimer(connection)
         }
-        let isTunnel = exchange.pointee.stage == .tunnel
-        let progress =
-            isTunnel
-            ? max(connection.pointee.lastProgress, exchange.pointee.lastResponseProgress)
-            : connection.pointee.lastProgress
-        guard !startOver(connection, since: progress) else { return }
+        if exchange.pointee.stage == .tunnel, connection.pointee.outbound.count == 0 {
+            let progress = max(connection.pointee.lastProgress, exchange.pointee.lastResponseProgress)
+            guard !startOver(connection, limits.halfTunnelMilliseconds, since: progress) else { return }
+        } else {
+            let progress = connection.pointee.lastProgress
+            guard !startOver(connection, limits.bodyIdleTimeoutMilliseconds, since: progress) else { return }
+        }
         if exchange.pointee.responseHasStarted || connection.pointee.outbound.count > 0 {
             clientGone(exchange)
             close(connection)
@@ -228,9 +230,9 @@ extension Worker {
         }
     }
 
-    /// Gives the client the rest of its limit, counted from `progress`. False if nothing of it is left.
-    private func startOver(_ connection: Downstream, since progress: Instant) -> Bool {
-        let limit = progress.adding(milliseconds: limits.bodyIdleTimeoutMilliseconds)
+    /// Gives the client the rest of a limit, counted from `progress`. False if nothing of it is left.
+    private func startOver(_ connection: Downstream, _ milliseconds: UInt64, since progress: Instant) -> Bool {
+        let limit = progress.adding(milliseconds: milliseconds)
         guard limit > now else { return false }
         setDeadline(connection, limit)
         return true

@@ -76,7 +76,7 @@ extension Worker {
             case .endOfStream:
                 connection.pointee.hasEnded = true
                 shutdownWrite(upstream)
-                armStallTimer(connection)
+                setDeadline(connection, now.adding(milliseconds: limits.halfTunnelMilliseconds))
                 endTunnelIfDone(upstream, exchange, connection)
             case .failed: downstreamBroke(connection)
             }
@@ -104,7 +104,7 @@ extension Worker {
             case .endOfStream:
                 upstream.pointee.hasEnded = true
                 shutdownWrite(connection)
-                armStallTimer(connection)
+                setDeadline(connection, now.adding(milliseconds: limits.halfTunnelMilliseconds))
                 endTunnelIfDone(upstream, exchange, connection)
             case .failed: endTunnel(exchange, connection, flag: .upstreamConnectionTermination)
             }
