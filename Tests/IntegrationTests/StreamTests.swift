@@ -103,7 +103,7 @@ import Testing
             #expect(put.waitForEnd() == 0 && put.out.hasPrefix("200 "), "\(put.out) \(put.log)")
             let url = "http://127.0.0.1:\(try martlet.port())/"
             let wrk = try Martlet(["-t2", "-c64", "-d3s", "-H", "Host: \(Self.manifest.host)", url], program: "wrk")
-            guard wrk.waitForEnd() != 127 else { return }  // not installed
+            #expect(wrk.waitForEnd() == 0)
             #expect(wrk.out.contains("Requests/sec") && !wrk.out.contains("Socket errors"), "\(wrk.out)")
             #expect(!wrk.out.contains("Non-2xx"), "\(wrk.out)")
         }
