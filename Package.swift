@@ -58,6 +58,7 @@ let package = Package(
             ],
             pages: ["Lifecycle.md"]),
         module("Probing", imports: ["EventLoop", "HTTP", "HTTP2", "TLS", "Primitives"]),
+        module("ClusterLink", imports: ["Knative", "EventLoop", "Primitives", logging]),
         // Level 5: edge
         module(
             "ControlPlane",

@@ -1,0 +1,63 @@
+/// Hosts and where their requests go (networking.internal.knative.dev/v1alpha1 `Ingress`; spec/dataplane 5.1).
+public struct ClusterIngress: Sendable, Equatable {
+    /// A share of the requests.
+    public struct Split: Sendable, Equatable {
+        /// The service of a revision (`serviceNamespace`, `serviceName`), named like it.
+        public var service: ObjectName
+        /// `servicePort`: a number; 80 if it is a name.
+        public var port: UInt16
+        /// 0...100; a single split with 0 gets all.
+        public var percent: Int
+        /// Fields to set on the requests, as `Knative-Serving-Revision`.
+        public var appendHeaders: [String: String]
+
+        public init(service: ObjectName, port: UInt16 = 80, percent: Int = 100, appendHeaders: [String: String] = [:]) {
+            self.service = service
+            self.port = port
+            self.percent = percent
+            self.appendHeaders = appendHeaders
+        }
+    }
+
+    /// Requests with a path and fields.
+    public struct Path: Sendable, Equatable {
+        /// A prefix of the path; empty: all.
+        public var path = ""
+        /// Fields that must have exactly these values.
+        public var headers: [String: String] = [:]
+        /// Replaces the host; nil: it stays.
+        public var rewriteHost: String?
+        /// Fields to set on the requests.
+        public var appendHeaders: [String: String] = [:]
+        /// At least one; they sum to 100.
+        public var splits: [Split]
+
+        public init(splits: [Split]) { self.splits = splits }
+    }
+
+    /// Hosts with the same paths.
+    public struct Rule: Sendable, Equatable {
+        /// Exact names.
+        public var hosts: [String]
+        /// `visibility: ClusterLocal`.
+        public var isClusterLocal: Bool
+        /// In order: the most specific one that matches.
+        public var paths: [Path]
+
+        public init(hosts: [String], isClusterLocal: Bool = false, paths: [Path]) {
+            self.hosts = hosts
+            self.isClusterLocal = isClusterLocal
+            self.paths = paths
+        }
+    }
+
+    /// Its name.
+    public var name: ObjectName
+    /// The rules.
+    public var rules: [Rule]
+
+    public init(name: ObjectName, rules: [Rule] = []) {
+        self.name = name
+        self.rules = rules
+    }
+}
