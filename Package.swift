@@ -78,8 +78,8 @@ let package = Package(
         module(
             "Roles",
             imports: [
-                "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "TLS", "Knative", "Scaling", "Balancing",
-                "Telemetry", "Primitives", logging,
+                "ControlPlane", "LocalPlatform", "ClusterLink", "Probing", "DataPlane", "EventLoop", "TLS", "Knative",
+                "Scaling", "Balancing", "Telemetry", "Primitives", logging,
             ]),
         // Level 7
         .executableTarget(
@@ -117,7 +117,7 @@ let package = Package(
             imports: [
                 "martlet-queue", "DataPlane", "Probing", "EventLoop", "OTLPWire", "TLS", "Telemetry", "Primitives",
             ]),
-        tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
+        tests(of: "Roles", imports: ["ClusterLink", "Knative", "TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
         .testTarget(
             name: "IntegrationTests", dependencies: ["martlet", "martlet-queue", "TLS"],

@@ -81,6 +81,11 @@ public final class LocalPlatform {
         context.inCall { context.pods[id]?.stop() }
     }
 
+    /// Stops a pod with SIGKILL at this instant at the latest, or at an earlier one that it was told before.
+    public func stop(_ id: PodID, killAt: Instant) {
+        context.inCall { context.pods[id]?.stop(killAt: killAt) }
+    }
+
     /// Stops every pod; nothing is left at `deadline`, or at the end of a pod's own grace if that is earlier.
     public func stopAll(deadline: Instant) {
         context.inCall {

@@ -112,7 +112,7 @@ final class Pod {
     private func end() {
         stopProbes()
         closeOutputs()
-        releasePort()
+        releasePort(isLast: true)
         context.orphans.remove(group: group)
         context.ended(self)
         context.emit(.stopped(id))
@@ -124,10 +124,13 @@ final class Pod {
         lines.removeAll()
         restartReason = nil
         hasFailedToStart = false
-        guard let port = context.ports.take() else {
-            return failToStart("no free port in \(context.ports.range.lowerBound) to \(context.ports.range.upperBound)")
+        if port == 0 {
+            guard let free = context.ports.take() else {
+                let range = context.ports.range
+                return failToStart("no free port in \(range.lowerBound) to \(range.upperBound)")
+            }
+            port = free
         }
-        self.port = port
         outputs = [makeOutput(.output), makeOutput(.error)]
         guard let output = outputs[0].open(), let error = outputs[1].open() else {
             return failToStart("no file descriptors left for its output")
@@ -269,7 +272,8 @@ final class Pod {
         outputs = []
     }
 
-    private func releasePort() {
+    private func releasePort(isLast: Bool = false) {
+        guard isLast || !spec.keepsPort else { return }
         if port != 0 { context.ports.give(port) }
         port = 0
     }

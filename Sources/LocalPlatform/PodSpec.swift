@@ -53,6 +53,11 @@ public struct PodSpec: Equatable, Sendable {
     /// Whether that port speaks HTTP/2 without TLS: a port named `h2c`. HTTP probes of it then ask over HTTP/2 first,
     /// and over HTTP/1.1 if it turns out not to.
     public var speaksHTTP2 = false
+    /// Whether every process of the pod gets the same port, for who must know it beforehand. Default no: a late request
+    /// to a process that has gone meets nobody.
+    public var keepsPort = false
+    /// Whether it is asked for its readiness at all. Default yes; no for who asks by other means.
+    public var isAskedForReadiness = true
     /// When it is ready. nil: when it accepts connections.
     public var readinessProbe: ProbeSpec?
     /// When it must be restarted. nil: only when it exits.

@@ -54,6 +54,7 @@ public final class ProbeConnection {
     private var socket: Socket?
     private var watch: Loop.WatchToken?
     private var timer: TimerHandle?
+    private var host: UInt32 = 0x7F00_0001
     private var port: UInt16 = 0
     private var dialogue: (any ProbeDialogue)?
     /// What is asked over HTTP/2. Its session is made when there is a connection: most eager probes are refused, and
@@ -77,11 +78,15 @@ public final class ProbeConnection {
     }
 
     /// Asks. `report` is called once, perhaps before this returns, unless `cancel` comes first.
+    ///
+    /// - Parameter host: an IPv4 address of this machine, in host order; default 127.0.0.1.
     public func begin(
-        _ asked: ProbeQuestion, port: UInt16, timeoutMilliseconds: UInt64, report: @escaping (ProbeOutcome) -> Void
+        _ asked: ProbeQuestion, host: UInt32 = 0x7F00_0001, port: UInt16, timeoutMilliseconds: UInt64,
+        report: @escaping (ProbeOutcome) -> Void
     ) {
         assert(stage == .over && self.report == nil)
         self.report = report
+        self.host = host
         self.port = port
         prepare(asked, timeoutMilliseconds)
         guard self.report != nil else { return }
@@ -169,7 +174,7 @@ public final class ProbeConnection {
     }
 
     private func connect() {
-        switch Socket.connect(to: .loopback(port: port)) {
+        switch Socket.connect(to: SocketAddress(ipv4: host, port: port)) {
         case .connected(let opened):
             socket = consume opened
             connected()

@@ -1,4 +1,5 @@
 import Balancing
+import ClusterLink
 import ControlPlane
 import DataPlane
 import EventLoop
@@ -61,8 +62,8 @@ public enum ExitStatus {
 /// The hop between the roles is a function call. Lives on the main thread, which is the control thread.
 public final class AllInOne {
     private let options: AllInOneOptions
-    private let logger: Logger
-    private let loop: Loop
+    let logger: Logger
+    let loop: Loop
     private let signals: Signals
     private let log: LogSink
     private let workers: WorkerGroup
@@ -70,6 +71,7 @@ public final class AllInOne {
     let control: ControlPlane
     let certificates: CertificateKeeper?
     private var watch: FileWatch?
+    private var hub: ClusterHub?
     private var isEnding = false
     private var exitStatus = ExitStatus.ok
 
@@ -113,8 +115,11 @@ public final class AllInOne {
         // The routes lie in the mailboxes by now: no connection that waited in the kernel meets a table without them.
         try workers.start(ControlPlane.emptySnapshot())
         watchFiles()
+        hub = openSocket()
         announce()
         loop.run()
+        hub?.close()
+        hub = nil
         workers.post(.stop)
         workers.join()
         log.close()

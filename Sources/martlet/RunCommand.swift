@@ -61,6 +61,12 @@ struct RunCommand: ParsableCommand {
     @Option(name: .long, help: "Name of the service made of the command after --.")
     var name: String?
 
+    @Flag(name: .long, help: "Run ingress, activator, autoscaler and a queue-proxy a pod as processes of their own.")
+    var split = false
+
+    @Option(name: .long, help: ArgumentHelp("Activators to start with --split (default: 1).", valueName: "N"))
+    var activators: Int?
+
     @OptionGroup var manifests: ManifestOptions
 
     @Option(name: .long, help: "Access log on standard output: envoy, common, combined, json or off.")
@@ -91,6 +97,10 @@ struct RunCommand: ParsableCommand {
         }
         let options = try resolved()
         let (services, certificates) = try load(options)
+        if split {
+            let role = try makeSplit(options, logger)
+            throw ExitCode(try role.run(services))
+        }
         let role = try makeRole(options, certificates, logger)
         throw ExitCode(try role.run(services))
     }
@@ -104,6 +114,7 @@ struct RunCommand: ParsableCommand {
             problems.append("--http \(http): no address; expected ADDRESS:PORT, :PORT or PORT, as 127.0.0.1:8080")
         }
         addHTTPS(to: &options, &problems)
+        checkSplit(&problems)
         if let workers {
             if (1...256).contains(workers) {
                 options.workers = workers
@@ -131,6 +142,39 @@ struct RunCommand: ParsableCommand {
         addWorkload(to: &options, &problems)
         guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
         return options
+    }
+
+    private func checkSplit(_ problems: inout [String]) {
+        if let activators, !split { problems.append("--activators \(activators): nothing uses it; give --split too") }
+        if let activators, !(1...16).contains(activators) {
+            problems.append("--activators \(activators): expected 1 to 16")
+        }
+        if split, https != nil, certs == nil {
+            problems.append("--split: with --https it needs certificates; give --certs DIR too")
+        }
+    }
+
+    private func makeSplit(_ options: AllInOneOptions, _ logger: Logger) throws -> SplitRun {
+        var split = SplitOptions()
+        split.activators = activators ?? 1
+        split.configAutoscaler = manifests.configAutoscaler
+        if manifests.allowZeroInitialScale { split.configAutoscaler.append("allow-zero-initial-scale=true") }
+        split.logLevel = logLevel
+        split.logForm = log
+        split.ingressArguments = [
+            "--http", http, "--access-log", accessLog, "--drain-deadline", "\(drainDeadline)", "--workers",
+            "\(options.workers)",
+        ]
+        if let https { split.ingressArguments += ["--https", https] }
+        if let certs { split.ingressArguments += ["--certs", certs] }
+        if redirectHttps { split.ingressArguments.append("--redirect-https") }
+        if trustForwarded { split.ingressArguments.append("--trust-forwarded") }
+        do {
+            return try SplitRun(options, split: split, logger: logger)
+        } catch {
+            complain("error: \(error)")
+            throw ExitCode(ExitStatus.failure)
+        }
     }
 
     private func addHTTPS(to options: inout AllInOneOptions, _ problems: inout [String]) {

@@ -56,7 +56,7 @@ final class PodProbes {
     }
 
     private func beginOthers() {
-        add(.readiness, spec.readinessProbe ?? ProbeSpec())
+        if spec.isAskedForReadiness { add(.readiness, spec.readinessProbe ?? ProbeSpec()) }
         if let liveness = spec.livenessProbe { add(.liveness, liveness) }
     }
 

@@ -1,0 +1,125 @@
+import Foundation
+import Testing
+
+/// `martlet run --split`: the roles as processes, seen from outside.
+@Suite(.serialized) struct SplitTests {
+    static let fast: [(String, String)] = [("window", "6s")]
+    static let flags = [
+        "--split", "--config-autoscaler", "scale-to-zero-grace-period=6s", "--workers", "1",
+    ]
+
+    private func commands(_ martlet: Martlet, _ word: String) -> [pid_t] {
+        martlet.others.filter { $0.command.contains(word) }.map(\.pid).sorted()
+    }
+
+    /// One of each runs, a request passes all of them, and all end with exit status 0.
+    @Test func aRequestPassesAllRoles() throws {
+        try Martlet.serving(Manifest(), Self.flags) { martlet throws in
+            let answer = try martlet.get("app.default.localhost", "/headers")
+            #expect(answer.status == 200, "\(answer.text)\n\(martlet.tail)")
+            #expect(wait { commands(martlet, "martlet-queue").count == 1 })
+            for role in ["martlet ingress", "martlet activator", "martlet autoscaler"] {
+                #expect(commands(martlet, role).count == 1, "\(role)\n\(martlet.tail)")
+            }
+            #expect(try martlet.get("nobody.default.localhost").status == 404)
+            let explained = try Martlet.command(["explain"], scratch: martlet.scratch)
+            #expect(explained.status == 0 && explained.out.contains("default/app-00001"), "\(explained)")
+        }
+    }
+
+    /// To zero and back: the pod goes when nothing comes, and the next request wakes it.
+    @Test func zeroAndBack() throws {
+        let manifest = Manifest { $0.annotations = Self.fast }
+        try Martlet.serving(manifest, Self.flags) { martlet throws in
+            #expect(try martlet.get(manifest.host).status == 200)
+            #expect(
+                wait(60) { martlet.pods().isEmpty && commands(martlet, "martlet-queue").isEmpty }, "\(martlet.tail)")
+            let begin = Date()
+            #expect(try martlet.get(manifest.host).status == 200, "\(martlet.tail)")
+            print("split: zero to answer \(Int(Date().timeIntervalSince(begin) * 1_000)) ms")
+            #expect(martlet.pods().count == 1)
+        }
+    }
+
+    /// Load scales up, no request is lost while pods come and go.
+    @Test func loadScalesUp() throws {
+        let manifest = Manifest {
+            $0.annotations = Self.fast + [("target", "2"), ("max-scale", "3"), ("min-scale", "1")]
+        }
+        try Martlet.serving(manifest, Self.flags + ["--activators", "2"]) { martlet throws in
+            let load = try Load(martlet, manifest.host, "/slow?ms=100", clients: 20)
+            #expect(wait(30) { martlet.pods().count == 3 }, "\(martlet.tail)")
+            #expect(load.waitFor { $0.count > 500 })
+            let tally = load.stop()
+            #expect(tally.isPerfect, "\(tally.summary)\n\(martlet.tail)")
+            let long = try martlet.connect()
+            try long.request(manifest.host, "/slow?ms=12000")
+            #expect(wait(60) { martlet.pods().count <= 2 }, "\(martlet.tail)")
+            #expect(try long.readAnswer().status == 200, "\(martlet.tail)")
+        }
+    }
+
+    /// A role that is killed comes back, and requests are answered again.
+    @Test(arguments: ["martlet activator", "martlet autoscaler", "martlet-queue", "martlet-test-server"])
+    func killedProcessesComeBack(word: String) throws {
+        let manifest = Manifest { $0.annotations = [("min-scale", "1")] }
+        try Martlet.serving(manifest, Self.flags) { martlet throws in
+            #expect(try martlet.get(manifest.host).status == 200, "\(martlet.tail)")
+            let victim = try #require(commands(martlet, word).first, "\(martlet.tail)")
+            kill(victim, SIGKILL)
+            #expect(
+                wait { commands(martlet, word).count == 1 && commands(martlet, word) != [victim] }, "\(martlet.tail)")
+            #expect(try wait { try martlet.get(manifest.host).status == 200 }, "\(martlet.tail)")
+        }
+    }
+
+    /// A changed file moves traffic to the new revision when it is ready, without a lost request.
+    @Test func reload() throws {
+        let scratch = Scratch()
+        let first = Manifest { $0.environment = [("ANSWER", "one")] }
+        let second = Manifest { $0.environment = [("ANSWER", "two")] }
+        try Martlet.serving(first, Self.flags, scratch: scratch) { martlet throws in
+            #expect(try martlet.get(first.host).status == 200, "\(martlet.tail)")
+            let load = try Load(martlet, first.host, "/slow?ms=20", clients: 4)
+            scratch.replace("service.yaml", second.text)
+            martlet.expectLog("app-00002")
+            #expect(
+                wait(60) { martlet.log.contains("revision is ready") && martlet.pods().count == 1 }, "\(martlet.tail)")
+            let tally = load.stop()
+            #expect(tally.isPerfect, "\(tally.summary)\n\(martlet.tail)")
+        }
+    }
+
+    /// What is in flight at SIGTERM is finished.
+    @Test func theEndFinishesRequests() throws {
+        let manifest = Manifest()
+        try Martlet.serving(manifest, Self.flags) { martlet throws in
+            #expect(try martlet.get(manifest.host).status == 200, "\(martlet.tail)")
+            let long = try martlet.connect()
+            try long.request(manifest.host, "/slow?ms=3000")
+            #expect(try !wait(1) { long.isSilent(milliseconds: 0) == false })
+            martlet.signal(SIGTERM)
+            #expect(try long.readAnswer().status == 200, "\(martlet.tail)")
+            #expect(martlet.waitForEnd() == 0, "\(martlet.tail)")
+        }
+    }
+
+    /// A run that is killed leaves nothing behind.
+    @Test func aKilledRunLeavesNothing() throws {
+        try Martlet.serving(Manifest(), Self.flags, stops: false) { martlet throws in
+            #expect(try martlet.get("app.default.localhost").status == 200, "\(martlet.tail)")
+            martlet.signal(SIGKILL)
+            _ = martlet.waitForEnd()
+        }
+    }
+
+    /// Two runs on one machine do not meet.
+    @Test func twoRuns() throws {
+        try Martlet.serving(Manifest(), Self.flags) { first throws in
+            try Martlet.serving(Manifest(), Self.flags) { second throws in
+                #expect(try first.get("app.default.localhost").status == 200, "\(first.tail)")
+                #expect(try second.get("app.default.localhost").status == 200, "\(second.tail)")
+            }
+        }
+    }
+}
