@@ -74,6 +74,11 @@ let package = Package(
                 "DataPlane", "Probing", "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing",
                 "Admission", "Telemetry", "Primitives",
             ]),
+        module(
+            "Autoscaler",
+            imports: [
+                "ClusterLink", "Knative", "Scaling", "Telemetry", "EventLoop", "HTTP", "HTTP1", "Primitives", logging,
+            ]),
         // Level 6: compositions
         module(
             "Roles",
@@ -115,6 +120,11 @@ let package = Package(
             of: "QueueProxy",
             imports: [
                 "martlet-queue", "DataPlane", "Probing", "EventLoop", "OTLPWire", "TLS", "Telemetry", "Primitives",
+            ]),
+        tests(
+            of: "Autoscaler",
+            imports: [
+                "ClusterLink", "Knative", "Scaling", "Telemetry", "EventLoop", "HTTP", "Primitives", logging,
             ]),
         tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
