@@ -4,7 +4,7 @@ import Scaling
 ///
 /// Knative's third mode `enabled`, and the fallback of `auto`, ask through the private Service. Both are not built.
 public enum MeshMode: String, Sendable, CaseIterable {
-    /// Pods are asked at their addresses; if all that answer say 502 or 503, a mesh stands between, and the log says so.
+    /// Pods are asked at their addresses; if all that answer say 502 or 503, a mesh stands between: the log says so.
     case auto
     /// Pods are asked at their addresses.
     case disabled

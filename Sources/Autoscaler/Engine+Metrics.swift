@@ -37,7 +37,9 @@ extension AutoscalerEngine {
         one("martlet_autoscaler_revisions", .gauge, "Revisions that are scaled", Double(revisions.count))
         one("martlet_autoscaler_revisions_awake", .gauge, "Revisions not at rest at zero", Double(awakeCount))
         page.family("martlet_autoscaler_scrapes_total", .counter, help: "Rounds of asking a revision's pods")
-        for (result, count) in [("complete", scrapes.complete), ("failed", scrapes.failed), ("skipped", scrapes.skipped)] {
+        for (result, count) in [
+            ("complete", scrapes.complete), ("failed", scrapes.failed), ("skipped", scrapes.skipped),
+        ] {
             page.sample("martlet_autoscaler_scrapes_total", labels: "result=\"\(result)\"", value: Double(count))
         }
         one(
@@ -107,10 +109,13 @@ extension AutoscalerEngine {
             Family(name: "kn_revision_concurrency_target", help: "The desired concurrency of each pod") {
                 $0.spec.metric == .concurrency ? $0.spec.target.value : nil
             },
-            Family(name: "kn_revision_panic_mode", help: "If greater than 0 the autoscaler is operating in panic mode") {
+            Family(name: "kn_revision_panic_mode", help: "If greater than 0 the autoscaler is operating in panic mode")
+            {
                 $0.core.record?.panicSince == nil ? 0 : 1
             },
-            Family(name: "kn_revision_pods_count", help: "Number of pods that are ready") { Double($0.core.counts.ready) },
+            Family(name: "kn_revision_pods_count", help: "Number of pods that are ready") {
+                Double($0.core.counts.ready)
+            },
             Family(name: "kn_revision_pods_desired", help: "Number of pods the autoscaler wants to allocate") {
                 $0.core.scaler.wish < 0 ? nil : Double($0.core.scaler.wish)
             },

@@ -101,6 +101,7 @@ extension AutoscalerEngine {
         guard revision.knownFailure != text else { return }
         revision.knownFailure = text
         logger.warning(
-            "pods give no statistics; scale stays as it is", metadata: ["revision": "\(revision.name)", "error": "\(text)"])
+            "pods give no statistics; scale stays as it is",
+            metadata: ["revision": "\(revision.name)", "error": "\(text)"])
     }
 }

@@ -218,7 +218,9 @@ public final class AutoscalerEngine {
         let age = UInt64(entry.ageSeconds) * 1_000_000_000
         let isPoke = revision.core.record(
             entry.stat, at: Instant(nanoseconds: now.nanoseconds - min(age, now.nanoseconds)))
-        guard isPoke, revision.lastPoke.map({ now.nanoseconds(since: $0) >= Period.poke }) ?? true else { return .taken }
+        guard isPoke, revision.lastPoke.map({ now.nanoseconds(since: $0) >= Period.poke }) ?? true else {
+            return .taken
+        }
         revision.lastPoke = now
         decide(revision, .tick)
         return .taken

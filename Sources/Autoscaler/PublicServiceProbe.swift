@@ -2,7 +2,7 @@ import EventLoop
 import Knative
 
 /// Asks the public endpoints of a revision who answers for it, as Knative's autoscaler asks its public service: `GET
-/// /healthz` with `K-Network-Probe: activator`, which an activator answers with 200 and its name, a queue-proxy with 400.
+/// /healthz` with `K-Network-Probe: activator`. An activator answers with 200 and its name, a queue-proxy with 400.
 ///
 /// Knative asks one address, which the service picks. Here all are asked (at most `addressLimit`): an activator must
 /// answer and nobody else; who does not answer at all gets no requests either.

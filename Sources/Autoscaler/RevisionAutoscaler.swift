@@ -48,8 +48,8 @@ struct RevisionAutoscaler {
     private var hasTicked = false
     private var statusWrittenAt: Instant?
 
-    /// An autoscaler of `object`, which is new or was left by an earlier process: then pods stay as they are until there
-    /// is data, and with more than one ready none goes for a stable window.
+    /// An autoscaler of `object`, which is new or was left by an earlier process: then pods stay as they are until
+    /// there is data, and with more than one ready none goes for a stable window.
     init(
         _ object: PodAutoscaler, annotations: ScalingAnnotations, config: ScalingConfig, counts: PodCounts,
         scale: Int?, now: Instant
@@ -125,8 +125,8 @@ struct RevisionAutoscaler {
 
     // MARK: Decisions
 
-    /// Whether time or pods may change something: false for a revision at rest at zero, which only a stat or a change of
-    /// an object wakes.
+    /// Whether time or pods may change something: false for a revision at rest at zero. Only a stat or a change of an
+    /// object wakes it.
     var isAwake: Bool {
         scaler.desired > 0 || counts.existing > 0 || scaler.wish > 0 || scaler.activity.phase != .inactive
     }

@@ -3,8 +3,8 @@ import Scaling
 
 /// Reads Knative's ConfigMap `config-autoscaler` as the command line gives it.
 enum AutoscalerSettings {
-    /// The settings of entries `KEY=VALUE` and of files with the whole ConfigMap, of which a later one wins; entries win
-    /// over files. Every problem is appended, each a sentence for the user.
+    /// The settings of entries `KEY=VALUE` and of files with the whole ConfigMap. The later of two wins, and entries
+    /// win over files. Every problem is appended, each a sentence for the user.
     static func read(
         entries: [String], files: [String] = [], option: String = "--config-autoscaler", _ problems: inout [String]
     ) -> ScalingConfig {
@@ -41,7 +41,8 @@ enum AutoscalerSettings {
         problems += parsed.problems.map { "--config \(path): \($0)" }
         guard parsed.problems.isEmpty else { return }
         guard parsed.documents.count == 1, let document = parsed.documents.first else {
-            return problems.append("--config \(path): expected one ConfigMap, found \(parsed.documents.count) documents")
+            return problems.append(
+                "--config \(path): expected one ConfigMap, found \(parsed.documents.count) documents")
         }
         let map = document["data"] ?? document
         guard case .mapping(let entries) = map.content else {

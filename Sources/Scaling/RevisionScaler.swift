@@ -152,8 +152,8 @@ public struct RevisionScaler: Sendable {
         return reconcile(now: now, ready: ready, existing: existing, path: path)
     }
 
-    /// Carries the formula's last wish out anew, without the formula: for what changes between two ticks (pods, a route,
-    /// settings, the activator's place, time). Knative's reconciler beside its ticker.
+    /// Carries the formula's last wish out anew, without the formula: for what changes between two ticks (pods, a
+    /// route, settings, the activator's place, time). Knative's reconciler beside its ticker.
     ///
     /// Parameters as for `tick`. The rates bind per tick, so reconciling often does not scale faster.
     public mutating func reconcile(

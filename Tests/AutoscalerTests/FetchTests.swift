@@ -187,7 +187,8 @@ private final class Script {
                 script.connections == 1 && asked.isEmpty
                     || asked.hasPrefix("GET /healthz HTTP/1.1\r\nHost: rev.ns.svc.cluster.local\r\n")
                         && asked.contains("\r\nUser-Agent: Knative-Autoscaling-Probe\r\n")
-                        && asked.contains("\r\nK-Network-Probe: activator\r\n"), "\(asked)")
+                        && asked.contains("\r\nK-Network-Probe: activator\r\n"),
+                "\(asked)")
         }
         return result
     }

@@ -30,6 +30,7 @@ import Testing
         world.startSeconds = 0.5 + Double(random.next() % 30) / 10
         world.load = { second in phases.last { $0.from <= second }?.load ?? 0 }
         world.start()
+        var lastRestart = 0.0
         var restartAt = 600.0 + Double(random.next() % 600)
         for second in 1...3_600 {
             world.run(to: Double(second))

@@ -84,7 +84,7 @@ import Testing
         #expect(world.history.map(\.replicas) == [1, 0])
     }
 
-    /// Pods that cannot be asked after a restart: nothing is known, so nothing goes, and requests go through activators.
+    /// Pods that cannot be asked after a restart: nothing is known, so nothing goes, and requests pass activators.
     @Test func withoutDataNothingGoes() {
         let world = World()
         world.load = { _ in 300 }

@@ -66,7 +66,9 @@ final class VirtualClock: AutoscalerClock {
         var at = 0
         while true {
             var least = at
-            for child in [2 * at + 1, 2 * at + 2] where child < heap.count && heap[child] < heap[least] { least = child }
+            for child in [2 * at + 1, 2 * at + 2] where child < heap.count && heap[child] < heap[least] {
+                least = child
+            }
             guard least != at else { return }
             heap.swapAt(at, least)
             at = least
@@ -208,8 +210,9 @@ final class World: PodReader, ActivatorPathProbe {
             service.activatorCount = written.activatorCount
             later { [self] in publish() }
         case .podAutoscaler(let written):
-            self.object = written
-            later { [self] in source.tell(.applied(.podAutoscaler(written))) }
+            // The status alone, as the API server does it.
+            self.object.status = written.status
+            later { [self] in source.tell(.applied(.podAutoscaler(self.object))) }
         default: break
         }
     }
@@ -284,8 +287,8 @@ final class World: PodReader, ActivatorPathProbe {
         later { report(isActivator) }
     }
 
-    /// A second of activators' reports. Like Knative's they tell the first request of a revision at once and leave it out
-    /// of the second's report, and say nothing of a revision without requests, after one zero.
+    /// A second of activators' reports. Like Knative's they tell the first request of a revision at once, leave it out of
+    /// the second's report, and say nothing of a revision without requests, after one zero.
     private func push() {
         let load = isProxied ? load(clock.seconds) : 0
         defer { activatorsHadLoad = load > 0 }

@@ -3,8 +3,8 @@ import Primitives
 import Scaling
 import Telemetry
 
-/// Asks queue-proxies for their statistics as Knative's autoscaler does: `GET /metrics` on port 9090, 3 s, protobuf of at
-/// most 336 bytes, connections kept.
+/// Asks queue-proxies for their statistics as Knative's autoscaler does: `GET /metrics` on port 9090, 3 s, protobuf of
+/// at most 336 bytes, connections kept.
 ///
 /// Source: Knative Serving, `pkg/autoscaler/metrics/http_scrape_client.go`; spec/autoscaling 4.1.
 public final class QueueProxyReader: PodReader {

@@ -1,4 +1,4 @@
-/// A page of metrics in the making, in Prometheus's text format 0.0.4: for roles that expose a few families of their own.
+/// A page of metrics in the making, in Prometheus's text format 0.0.4: for roles with a few families of their own.
 ///
 /// Families come by ascending names, as the format's writers give them. For the control side: it allocates.
 public struct MetricPage {
