@@ -23,7 +23,10 @@ import Testing
         for pod in [
             pod("a"), pod("b", ip: nil), pod("c", ready: false), pod("d", ready: false, running: false),
             pod("e", ending: true), pod("f", ready: false, ending: true),
-        ] { #expect(view.apply(.pod(pod)) == (Self.revision, .pods)) }
+        ] {
+            let concern = view.apply(.pod(pod))
+            #expect(concern == (Self.revision, .pods))
+        }
         var counts = PodCounts()
         (counts.ready, counts.notReady, counts.pending, counts.terminating) = (2, 2, 1, 2)
         #expect(view.pods[Self.revision]?.counts == counts && counts.existing == 4)
@@ -33,7 +36,8 @@ import Testing
             _ = view.remove(.pod, ObjectName(namespace: "ns", name: name))
         }
         #expect(view.pods.isEmpty, "nothing is kept of what has gone")
-        #expect(view.remove(.pod, ObjectName(namespace: "ns", name: "a")).1 == .nothing)
+        let again = view.remove(.pod, ObjectName(namespace: "ns", name: "a"))
+        #expect(again.1 == .nothing)
     }
 
     @Test func aPodMayChangeItsRevision() {
@@ -52,13 +56,15 @@ import Testing
             ClusterEndpoints.Address(ip: UInt32($0.offset), isReady: $0.element, ports: ["http": 8012])
         }
         let endpoints = ClusterEndpoints(name: Self.revision.with(suffix: "-private"), addresses: addresses)
-        #expect(view.apply(.endpoints(endpoints)) == (Self.revision, .pods))
+        let concern = view.apply(.endpoints(endpoints))
+        #expect(concern == (Self.revision, .pods))
         #expect(view.pods[Self.revision]?.counts.ready == 2 && view.pods[Self.revision]?.counts.existing == 3)
         #expect(view.pods[Self.revision]?.scraped.map(\.ip) == [0, 2])
         _ = view.apply(.pod(pod("a", ready: false)))
         #expect(view.pods[Self.revision]?.counts.ready == 0, "pods say more than endpoints")
         // The public ones are no pods.
-        #expect(view.apply(.endpoints(ClusterEndpoints(name: Self.revision))) == (Self.revision, .nothing))
+        let other = view.apply(.endpoints(ClusterEndpoints(name: Self.revision)))
+        #expect(other == (Self.revision, .nothing))
         #expect(view.publicEndpoints[Self.revision] != nil)
     }
 
@@ -101,18 +107,22 @@ import Testing
     @Test func anAnswerCountsForASecond() {
         var probe = ActivatorProbe()
         let at = { (seconds: Double) in VirtualClock.start.adding(seconds: seconds) }
-        #expect(probe.need(now: at(0)) && !probe.need(now: at(0.5)), "one question at a time")
-        #expect(!probe.report(isAnswered: true, now: at(0.6)))
+        func need(_ seconds: Double) -> Bool { probe.need(now: at(seconds)) }
+        func report(_ isAnswered: Bool, _ seconds: Double) -> Bool {
+            probe.report(isAnswered: isAnswered, now: at(seconds))
+        }
+        #expect(need(0) && !need(0.5), "one question at a time")
+        #expect(!report(true, 0.6))
         #expect(probe.isAnswered(now: at(1.6)) && !probe.isAnswered(now: at(1.601)))
-        #expect(probe.need(now: at(2)))
+        #expect(need(2))
         var complaints = 0
         for second in 2..<100 {
-            if probe.report(isAnswered: false, now: at(Double(second) + 0.1)) { complaints += 1 }
-            #expect(!probe.need(now: at(Double(second) + 0.9)) && probe.need(now: at(Double(second) + 1)))
+            if report(false, Double(second) + 0.1) { complaints += 1 }
+            #expect(!need(Double(second) + 0.9) && need(Double(second) + 1))
         }
         #expect(complaints == 2, "after 45 s and 90 s")
         probe.giveUp()
-        #expect(!probe.report(isAnswered: true, now: at(101)) && probe.state == .idle, "an answer too late is none")
+        #expect(!report(true, 101) && probe.state == .idle, "an answer too late is none")
     }
 
     @Test func metricsOfARevision() {
