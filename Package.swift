@@ -62,6 +62,8 @@ let package = Package(
             pages: ["Lifecycle.md"]),
         module("Probing", imports: ["EventLoop", "HTTP", "HTTP2", "TLS", "Primitives"]),
         module("ClusterLink", imports: ["Knative", "EventLoop", "Primitives", logging]),
+        module(
+            "StatChannel", imports: ["WebSocket", "EventLoop", "HTTP", "HTTP1", "Primitives"], pages: ["Lifecycle.md"]),
         // Level 5: edge
         module(
             "ControlPlane",
@@ -114,6 +116,9 @@ let package = Package(
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(of: "Probing", imports: ["EventLoop", "TLS", "Primitives"]),
+        .testTarget(
+            name: "StatChannelTests",
+            dependencies: ["StatChannel", "WebSocket", "Telemetry", "EventLoop", "Primitives"], exclude: ["Peers"]),
         tests(of: "LocalPlatform", imports: ["Probing", "EventLoop", "HTTP2", "Primitives"]),
         tests(
             of: "QueueProxy",
