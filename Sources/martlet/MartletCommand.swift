@@ -11,10 +11,13 @@ struct MartletCommand: ParsableCommand {
               martlet run --name hello -- python3 app.py    the same without a file
               martlet run --https :8443 service.yaml        HTTPS as well, with certificates of its own making
               martlet validate service.yaml                 check files; every problem with file:line:column
+              martlet autoscaler --cluster objects/         decide how many pods revisions have, alone
               martlet cert                                  how clients come to trust those certificates
             """,
         version: MartletVersion.text,
-        subcommands: [RunCommand.self, ValidateCommand.self, CertCommand.self, VersionCommand.self])
+        subcommands: [
+            RunCommand.self, AutoscalerCommand.self, ValidateCommand.self, CertCommand.self, VersionCommand.self,
+        ])
 }
 
 /// The version of this build.
