@@ -32,6 +32,7 @@ let package = Package(
         .target(name: "CLinux"),
         .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+        .systemLibrary(name: "CWslay", providers: [.apt(["libwslay-dev"])]),
         .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
         // Level 1
         module("Primitives"),
@@ -40,6 +41,8 @@ let package = Package(
         module("HTTP1", imports: ["HTTP", "Primitives"], pages: ["Lifecycle.md"]),
         module("HTTP2", imports: ["CNGHTTP2", "HTTP", "Primitives"], pages: ["Lifecycle.md"]),
         module("TLS", imports: ["COpenSSL", "Primitives"], pages: ["Lifecycle.md"]),
+        module(
+            "WebSocket", imports: ["CWslay", "COpenSSL", "HTTP", "HTTP1", "Primitives"], pages: ["Lifecycle.md"]),
         module("Routing", imports: ["Primitives"]),
         module("Balancing"),
         module("Admission", imports: ["Balancing"], pages: ["Lifecycle.md"]),
@@ -59,6 +62,8 @@ let package = Package(
             pages: ["Lifecycle.md"]),
         module("Probing", imports: ["EventLoop", "HTTP", "HTTP2", "TLS", "Primitives"]),
         module("ClusterLink", imports: ["Knative", "EventLoop", "Primitives", logging]),
+        module(
+            "StatChannel", imports: ["WebSocket", "EventLoop", "HTTP", "HTTP1", "Primitives"], pages: ["Lifecycle.md"]),
         // Level 5: edge
         module(
             "ControlPlane",
@@ -74,16 +79,22 @@ let package = Package(
                 "DataPlane", "Probing", "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing",
                 "Admission", "Telemetry", "Primitives",
             ]),
+        module(
+            "Autoscaler",
+            imports: [
+                "ClusterLink", "Knative", "Scaling", "Telemetry", "EventLoop", "HTTP", "HTTP1", "Primitives", logging,
+            ]),
         // Level 6: compositions
         module(
             "Roles",
             imports: [
-                "ControlPlane", "LocalPlatform", "ClusterLink", "Probing", "DataPlane", "EventLoop", "TLS", "Knative",
-                "Scaling", "Balancing", "Telemetry", "Primitives", logging,
+                "Autoscaler", "ClusterLink", "StatChannel", "ControlPlane", "LocalPlatform", "Probing", "DataPlane",
+                "EventLoop", "TLS", "Knative", "Scaling", "Balancing", "Telemetry", "Primitives", logging,
             ]),
         // Level 7
         .executableTarget(
-            name: "martlet", dependencies: ["Roles", "Knative", "EventLoop", "Telemetry", argumentParser, logging],
+            name: "martlet",
+            dependencies: ["Roles", "ClusterLink", "Knative", "EventLoop", "Telemetry", argumentParser, logging],
             swiftSettings: settings),
         .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy"], swiftSettings: settings),
         // Tests only
@@ -95,6 +106,7 @@ let package = Package(
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
         tests(of: "HTTP2", imports: ["HTTP", "HTTP2Wire", "Primitives"]),
         tests(of: "TLS", imports: ["COpenSSL", "Primitives"]),
+        tests(of: "WebSocket", imports: ["HTTP", "HTTP1", "Primitives"]),
         tests(of: "Routing", imports: ["Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
         tests(of: "Scaling", imports: ["Primitives"]),
@@ -111,11 +123,19 @@ let package = Package(
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(of: "Probing", imports: ["EventLoop", "TLS", "Primitives"]),
+        .testTarget(
+            name: "StatChannelTests",
+            dependencies: ["StatChannel", "WebSocket", "Telemetry", "EventLoop", "Primitives"], exclude: ["Peers"]),
         tests(of: "LocalPlatform", imports: ["Probing", "EventLoop", "HTTP2", "Primitives"]),
         tests(
             of: "QueueProxy",
             imports: [
                 "martlet-queue", "DataPlane", "Probing", "EventLoop", "OTLPWire", "TLS", "Telemetry", "Primitives",
+            ]),
+        tests(
+            of: "Autoscaler",
+            imports: [
+                "ClusterLink", "Knative", "Scaling", "Telemetry", "EventLoop", "HTTP", "Primitives", logging,
             ]),
         tests(of: "Roles", imports: ["ClusterLink", "Knative", "TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),

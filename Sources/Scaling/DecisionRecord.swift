@@ -10,6 +10,9 @@ public struct DecisionRecord: Equatable, Sendable {
     public var desired: Int
     /// Pods that should have been until now.
     public var previous: Int
+    /// Pods that the reconciliation wants, carried out or not: 0 once the revision is called inactive though its last
+    /// pod stays for now, -1 unknown. Knative's `status.desiredScale`.
+    public var want: Int
     /// Ready pods.
     public var ready: Int
     /// Ready and starting pods.

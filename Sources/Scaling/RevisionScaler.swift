@@ -50,6 +50,8 @@ public struct RevisionScaler: Sendable {
     private var demanded: (pods: Int, until: Instant) = (0, Instant(nanoseconds: 0))
     /// Ready pods as of the last tick.
     private var lastReady: Int
+    /// The formula's last verdict and the averages it went by.
+    private var last: (verdict: Decider.Verdict?, averages: MetricAverages?) = (nil, nil)
 
     /// A scaler for a revision that begins now.
     ///
@@ -58,10 +60,12 @@ public struct RevisionScaler: Sendable {
     ///   - initialReady: pods that are there already and shall be taken over.
     ///   - wasInitialized: whether the revision reached its initial scale in an earlier life; then none is started.
     ///   - silence: what it means if nothing is reported; with burst capacity -1 silence is always zero.
+    ///   - earlier: how an earlier life of the process left the revision; it goes on from there, and nothing changes
+    ///     before there is data.
     public init(
         config: ScalingConfig = ScalingConfig(), annotations: ScalingAnnotations = ScalingAnnotations(),
         containerConcurrency: Int = 0, now: Instant, initialReady: Int = 0, wasInitialized: Bool = false,
-        silence: SilenceRule = .meansZero
+        silence: SilenceRule = .meansZero, earlier: EarlierLife? = nil
     ) {
         self.config = config
         self.annotations = annotations
@@ -76,7 +80,10 @@ public struct RevisionScaler: Sendable {
         let threshold = spec.activeThreshold(isReachable: true, isInitialized: wasInitialized)
         isInitialized = wasInitialized || lastReady >= threshold
         let isEmpty = threshold == 0 || (wasInitialized && spec.minScale == 0)
-        if lastReady == 0, isEmpty {
+        if let earlier {
+            activity = RevisionActivity(earlier.phase, since: now)
+            desired = max(0, earlier.desired)
+        } else if lastReady == 0, isEmpty {
             activity = RevisionActivity(.inactive, since: now)
             desired = 0
         } else {
@@ -133,7 +140,6 @@ public struct RevisionScaler: Sendable {
     public mutating func tick(
         now: Instant, ready: Int, existing: Int, path: ActivatorPath = .alwaysInPath
     ) -> ScaleDecision {
-        assert(ready >= 0 && existing >= ready, "pods are counted wrongly")
         lastReady = max(0, ready)
         let rule = spec.targetBurstCapacity == -1 ? SilenceRule.meansZero : silence
         let averages = windows.averages(of: spec.metric, at: now, silence: rule)
@@ -142,6 +148,19 @@ public struct RevisionScaler: Sendable {
             wish = verdict.desired
             excessBurstCapacity = verdict.excessBurstCapacity
         }
+        last = (verdict, averages)
+        return reconcile(now: now, ready: ready, existing: existing, path: path)
+    }
+
+    /// Carries the formula's last wish out anew, without the formula: for what changes between two ticks (pods, a
+    /// route, settings, the activator's place, time). Knative's reconciler beside its ticker.
+    ///
+    /// Parameters as for `tick`. The rates bind per tick, so reconciling often does not scale faster.
+    public mutating func reconcile(
+        now: Instant, ready: Int, existing: Int, path: ActivatorPath = .alwaysInPath
+    ) -> ScaleDecision {
+        assert(ready >= 0 && existing >= ready, "pods are counted wrongly")
+        lastReady = max(0, ready)
         let before = activity
         let previous = desired
         let demandedPods = now < demanded.until ? demanded.pods : 0
@@ -150,12 +169,12 @@ public struct RevisionScaler: Sendable {
             desired: isHeld ? demandedPods : wish, reconciliationInput(path: path, now: now))
         settle(want: reconciled.want, isApplied: reconciled.isApplied, now: now)
 
-        let formulaRule = verdict?.rule ?? (wish < 0 ? .unknown : .noData)
+        let formulaRule = last.verdict?.rule ?? (wish < 0 ? .unknown : .noData)
         var record = makeRecord(
             rule: reconciled.rule ?? (isHeld ? .demandHold : formulaRule), before: before, previous: previous,
             want: reconciled.want, existing: existing, now: now)
-        record.averages = averages
-        record.verdict = verdict
+        record.averages = last.averages
+        record.verdict = last.verdict
         record.demandedPods = demandedPods
         return ScaleDecision(
             desired: desired, recheckAfterSeconds: recheckSeconds(reconciled, isHeld: isHeld, now: now),
@@ -235,8 +254,8 @@ public struct RevisionScaler: Sendable {
         rule: ScaleRule, before: RevisionActivity, previous: Int, want: Int, existing: Int, now: Instant
     ) -> DecisionRecord {
         DecisionRecord(
-            time: now, rule: rule, desired: desired, previous: previous, ready: lastReady, existing: existing,
-            wish: wish, averages: nil, verdict: nil, excessBurstCapacity: excessBurstCapacity,
+            time: now, rule: rule, desired: desired, previous: previous, want: want, ready: lastReady,
+            existing: existing, wish: wish, averages: nil, verdict: nil, excessBurstCapacity: excessBurstCapacity,
             mode: ServingMode(want: want, excessBurstCapacity: excessBurstCapacity), panicSince: decider.panicSince,
             demand: nil, demandedPods: 0, activityBefore: before, activityAfter: activity, isReachable: isReachable,
             isInitialized: isInitialized, spec: spec)

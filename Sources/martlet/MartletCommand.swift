@@ -11,12 +11,14 @@ struct MartletCommand: ParsableCommand {
               martlet run --name hello -- python3 app.py    the same without a file
               martlet run --https :8443 service.yaml        HTTPS as well, with certificates of its own making
               martlet validate service.yaml                 check files; every problem with file:line:column
+              martlet autoscaler --cluster objects/         decide how many pods revisions have, alone
               martlet explain hello-00001                   why a revision has as many pods as it has
               martlet cert                                  how clients come to trust those certificates
             """,
         version: MartletVersion.text,
         subcommands: [
-            RunCommand.self, ValidateCommand.self, ExplainCommand.self, CertCommand.self, VersionCommand.self,
+            RunCommand.self, AutoscalerCommand.self, ValidateCommand.self, ExplainCommand.self, CertCommand.self,
+            VersionCommand.self,
         ])
 }
 

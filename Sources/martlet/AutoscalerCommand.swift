@@ -1,0 +1,108 @@
+import ArgumentParser
+import ClusterLink
+import EventLoop
+import Logging
+import Roles
+
+/// `martlet autoscaler`.
+struct AutoscalerCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "autoscaler",
+        abstract: "Decide how many pods revisions have: Knative's pod autoscaler as a process of its own.",
+        discussion: """
+            EXAMPLES
+              martlet autoscaler --cluster unix:/run/martlet/cluster.sock
+              martlet autoscaler --cluster objects/ --output decisions/
+              martlet autoscaler --cluster objects/ --config config-autoscaler.yaml
+
+            Activators push statistics to --listen, pods are asked for theirs, and Scale, ServerlessService and the
+            PodAutoscaler's status are written back. After a restart no pod goes before there are figures again.
+            SIGTERM tells activators to come again and ends.
+            """)
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Where objects come from: a folder of files, or the socket of martlet run --split.",
+            valueName: "DIR|unix:PATH"))
+    var cluster: String
+
+    @Option(name: .long, help: ArgumentHelp("Where objects are written if --cluster is a folder.", valueName: "DIR"))
+    var output: String?
+
+    @Option(
+        name: .long, help: ArgumentHelp("Where activators connect: ADDRESS:PORT, :PORT or PORT.", valueName: "ADDR"))
+    var listen = ":8080"
+
+    @Option(
+        name: .long, help: ArgumentHelp("Where /metrics, /live and /ready are; off: nowhere.", valueName: "ADDR"))
+    var metrics = ":9090"
+
+    @Option(name: .long, help: ArgumentHelp("Port at which pods are asked for statistics.", valueName: "PORT"))
+    var podMetricsPort: UInt16 = 9090
+
+    @Option(
+        name: .long, parsing: .singleValue,
+        help: ArgumentHelp("A file with Knative's ConfigMap config-autoscaler. May be repeated.", valueName: "FILE"))
+    var config: [String] = []
+
+    @Option(
+        name: .long, parsing: .singleValue,
+        help: ArgumentHelp(
+            "An entry of Knative's ConfigMap config-autoscaler, as stable-window=30s. May be repeated.",
+            valueName: "KEY=VALUE"))
+    var configAutoscaler: [String] = []
+
+    @Option(name: .long, help: "Form of the log on standard error: text or json.")
+    var log = "text"
+
+    @Option(name: .long, help: "Least level of the log: debug, info, notice, warning, error.")
+    var logLevel = "info"
+
+    /// Here and not in `run`, so that a complaint comes with this command's usage.
+    func validate() throws { _ = try resolved() }
+
+    func run() throws {
+        let form = LogForm(rawValue: log)
+        let level = Logger.Level(rawValue: logLevel)
+        let logger = Logger(label: "martlet") { label in
+            ConsoleLog(label: label, form: form ?? .text, level: level ?? .info)
+        }
+        let options = try resolved()
+        do throws(SystemError) {
+            throw ExitCode(try AutoscalerRole(options, logger: logger).run())
+        } catch {
+            complain("error: \(error)")
+            throw ExitCode(error.call.hasPrefix("listen") ? ExitStatus.cannotBind : ExitStatus.failure)
+        }
+    }
+
+    private func resolved() throws -> AutoscalerRoleOptions {
+        var problems: [String] = []
+        let place = ClusterPlace(cluster)
+        if place == nil { problems.append("--cluster \(cluster): expected a folder or unix:PATH") }
+        var options = AutoscalerRoleOptions(cluster: place ?? .folder(cluster))
+        options.output = output
+        if let address = SocketAddress(listen) {
+            options.listen = address
+        } else {
+            problems.append("--listen \(listen): no address; expected ADDRESS:PORT, :PORT or PORT, as :8080")
+        }
+        if metrics == "off" {
+            options.metrics = nil
+        } else if let address = SocketAddress(metrics) {
+            options.metrics = address
+        } else {
+            problems.append("--metrics \(metrics): no address; expected ADDRESS:PORT, :PORT, PORT or off, as :9090")
+        }
+        if podMetricsPort == 0 { problems.append("--pod-metrics-port 0: expected 1 to 65535") }
+        options.podPort = podMetricsPort
+        options.setAutoscaler(configAutoscaler, files: config, &problems)
+        if LogForm(rawValue: log) == nil { problems.append("--log \(log): expected text or json") }
+        if Logger.Level(rawValue: logLevel) == nil {
+            problems.append("--log-level \(logLevel): expected debug, info, notice, warning or error")
+        }
+        guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
+        return options
+    }
+}
