@@ -74,16 +74,25 @@ let package = Package(
                 "DataPlane", "Probing", "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing",
                 "Admission", "Telemetry", "Primitives",
             ]),
+        module(
+            "Activator",
+            imports: [
+                "ClusterLink", "DataPlane", "EventLoop", "HTTP", "HTTP1", "TLS", "Knative", "Routing", "Balancing",
+                "Admission", "Scaling", "Telemetry", "Primitives", logging,
+            ]),
         // Level 6: compositions
         module(
             "Roles",
             imports: [
-                "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "TLS", "Knative", "Scaling", "Balancing",
-                "Telemetry", "Primitives", logging,
+                "Activator", "ClusterLink", "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "TLS", "Knative",
+                "Scaling", "Balancing", "Telemetry", "Primitives", logging,
             ]),
         // Level 7
         .executableTarget(
-            name: "martlet", dependencies: ["Roles", "Knative", "EventLoop", "Telemetry", argumentParser, logging],
+            name: "martlet",
+            dependencies: [
+                "Roles", "Activator", "ClusterLink", "Knative", "EventLoop", "Telemetry", argumentParser, logging,
+            ],
             swiftSettings: settings),
         .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy"], swiftSettings: settings),
         // Tests only
@@ -115,6 +124,12 @@ let package = Package(
             of: "QueueProxy",
             imports: [
                 "martlet-queue", "DataPlane", "Probing", "EventLoop", "OTLPWire", "TLS", "Telemetry", "Primitives",
+            ]),
+        tests(
+            of: "Activator",
+            imports: [
+                "Admission", "Balancing", "ClusterLink", "DataPlane", "EventLoop", "HTTP2Wire", "Knative", "Telemetry",
+                "TLS", "Primitives", logging,
             ]),
         tests(of: "Roles", imports: ["TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
