@@ -38,8 +38,8 @@ import Testing
         var hash: String?
 
         init(
-            _ name: String, _ fields: [String], _ health: QuestionDesk.Health = .good, _ status: Int,
-            _ body: String = "", hash: String? = nil
+            _ name: String, _ fields: [String], _ status: Int, _ body: String = "", hash: String? = nil,
+            health: QuestionDesk.Health = .good
         ) {
             (testDescription, self.fields, self.health) = (name, fields, health)
             (self.status, self.body, self.hash) = (status, body, hash)
@@ -52,14 +52,14 @@ import Testing
         Row("kubelet", [kubelet], 200),
         Row("kubelet's old field", ["K-Kubelet-Probe: x"], 200),
         Row("kubelet goes before all else", [kubelet, "K-Network-Probe: x"], 200),
-        Row("no autoscaler", [kubelet], .notConnected, 500, "connection has not yet been established\n"),
-        Row("SIGTERM", [kubelet], .terminated, 500, "received SIGTERM from kubelet\n"),
+        Row("no autoscaler", [kubelet], 500, "connection has not yet been established\n", health: .notConnected),
+        Row("SIGTERM", [kubelet], 500, "received SIGTERM from kubelet\n", health: .terminated),
         Row("the ingress's probe", ["K-Network-Probe: probe", "K-Network-Hash: h"], 200, hash: "h"),
         Row(
             "the ingress's probe, from whomever", ["User-Agent: Knative-Activator-Probe", "K-Network-Probe: probe"],
             400, "a probe request must contain a non-empty \"K-Network-Hash\" header\n"),
         Row("the autoscaler's probe", ["K-Network-Probe: activator"], 200, "activator"),
-        Row("the same without an autoscaler", ["K-Network-Probe: activator"], .notConnected, 200, "activator"),
+        Row("the same without an autoscaler", ["K-Network-Probe: activator"], 200, "activator", health: .notConnected),
         Row("another probe", ["K-Network-Probe: queue"], 400, "unexpected probe header value: \"queue\"\n"),
         Row(
             "another probe with marks", ["K-Network-Probe: <a&\"b'\\\t>"], 400,
