@@ -32,6 +32,7 @@ let package = Package(
         .target(name: "CLinux"),
         .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+        .systemLibrary(name: "CWslay", providers: [.apt(["libwslay-dev"])]),
         .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
         // Level 1
         module("Primitives"),
@@ -40,6 +41,8 @@ let package = Package(
         module("HTTP1", imports: ["HTTP", "Primitives"], pages: ["Lifecycle.md"]),
         module("HTTP2", imports: ["CNGHTTP2", "HTTP", "Primitives"], pages: ["Lifecycle.md"]),
         module("TLS", imports: ["COpenSSL", "Primitives"], pages: ["Lifecycle.md"]),
+        module(
+            "WebSocket", imports: ["CWslay", "COpenSSL", "HTTP", "HTTP1", "Primitives"], pages: ["Lifecycle.md"]),
         module("Routing", imports: ["Primitives"]),
         module("Balancing"),
         module("Admission", imports: ["Balancing"], pages: ["Lifecycle.md"]),
@@ -59,6 +62,8 @@ let package = Package(
             pages: ["Lifecycle.md"]),
         module("Probing", imports: ["EventLoop", "HTTP", "HTTP2", "TLS", "Primitives"]),
         module("ClusterLink", imports: ["Knative", "EventLoop", "Primitives", logging]),
+        module(
+            "StatChannel", imports: ["WebSocket", "EventLoop", "HTTP", "HTTP1", "Primitives"], pages: ["Lifecycle.md"]),
         // Level 5: edge
         module(
             "ControlPlane",
@@ -104,6 +109,7 @@ let package = Package(
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
         tests(of: "HTTP2", imports: ["HTTP", "HTTP2Wire", "Primitives"]),
         tests(of: "TLS", imports: ["COpenSSL", "Primitives"]),
+        tests(of: "WebSocket", imports: ["HTTP", "HTTP1", "Primitives"]),
         tests(of: "Routing", imports: ["Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
         tests(of: "Scaling", imports: ["Primitives"]),
@@ -119,6 +125,9 @@ let package = Package(
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(of: "Probing", imports: ["EventLoop", "TLS", "Primitives"]),
+        .testTarget(
+            name: "StatChannelTests",
+            dependencies: ["StatChannel", "WebSocket", "Telemetry", "EventLoop", "Primitives"], exclude: ["Peers"]),
         tests(of: "LocalPlatform", imports: ["Probing", "EventLoop", "HTTP2", "Primitives"]),
         tests(
             of: "QueueProxy",

@@ -91,9 +91,8 @@ int clinux_accept(int listener, struct clinux_address *peer) {
     return fd;
 }
 
-// A peer whose machine is gone says nothing: the kernel asks it, and fails the connection if there is no answer.
-static void notice_silent_death(int fd) {
-    int on = 1, idle = CLINUX_KEEPALIVE_IDLE_S, interval = CLINUX_KEEPALIVE_INTERVAL_S, count = CLINUX_KEEPALIVE_COUNT;
+void clinux_keep_alive(int fd, int idle, int interval, int count) {
+    int on = 1;
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
@@ -106,7 +105,7 @@ int clinux_connect(const struct clinux_address *address, int *pending) {
     int on = 1, fd = new_socket(address);
     if (fd < 0) return -errno;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    notice_silent_death(fd);
+    clinux_keep_alive(fd, CLINUX_KEEPALIVE_IDLE_S, CLINUX_KEEPALIVE_INTERVAL_S, CLINUX_KEEPALIVE_COUNT);
     *pending = 0;
     if (connect(fd, (struct sockaddr *)&storage, length)) {
         int code = errno;

@@ -1,4 +1,5 @@
 import HTTP
+import Primitives
 
 /// What one HTTP/2 connection may cost, and how much odd behaviour of the peer is borne.
 ///

@@ -69,6 +69,10 @@ int clinux_accept(int listener, struct clinux_address *peer);
 #define CLINUX_KEEPALIVE_INTERVAL_S 5
 #define CLINUX_KEEPALIVE_COUNT 3
 
+// A peer whose machine is gone says nothing: the kernel asks it after `idle` seconds of silence, then every `interval`
+// seconds, and fails the connection when `count` questions in a row have no answer.
+void clinux_keep_alive(int fd, int idle, int interval, int count);
+
 // Starts a TCP connection, with TCP_NODELAY and keep-alive as above. Returns the descriptor, or -errno.
 // `*pending` says whether it is still being made.
 int clinux_connect(const struct clinux_address *address, int *pending);

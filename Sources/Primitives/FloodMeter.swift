@@ -1,6 +1,5 @@
-import Primitives
-
 /// How often something may happen: a token bucket's size and rate.
+@frozen
 public struct FloodLimit: Equatable, Sendable {
     /// Events that come back in a second. Range 0...1000000.
     public var perSecond: UInt64
@@ -8,6 +7,7 @@ public struct FloodLimit: Equatable, Sendable {
     public var burst: UInt64
 
     /// A limit of `burst` events at once and `perSecond` in the long run.
+    @inlinable
     public init(perSecond: UInt64, burst: UInt64) {
         self.perSecond = perSecond
         self.burst = burst
@@ -15,18 +15,21 @@ public struct FloodLimit: Equatable, Sendable {
 }
 
 /// Counts events against a `FloodLimit`. Trivial and pure: 16 bytes, time is an argument.
+@frozen
 public struct FloodMeter: Equatable, Sendable {
     /// Thousandths of events that are left, so that slow rates lose nothing between two events.
-    private var left: UInt64
-    private var refilledAt: Instant
+    @usableFromInline var left: UInt64
+    @usableFromInline var refilledAt: Instant
 
     /// A full allowance.
+    @inlinable
     public init(_ limit: FloodLimit, now: Instant) {
         left = limit.burst * 1000
         refilledAt = now
     }
 
     /// Counts one event. False if it was one too many.
+    @inlinable
     public mutating func take(_ limit: FloodLimit, now: Instant) -> Bool {
         refill(limit, now: now)
         guard left >= 1000 else { return false }
@@ -36,9 +39,11 @@ public struct FloodMeter: Equatable, Sendable {
     }
 
     /// Gives the whole allowance back.
+    @inlinable
     public mutating func reset(_ limit: FloodLimit) { left = limit.burst * 1000 }
 
-    private mutating func refill(_ limit: FloodLimit, now: Instant) {
+    @inlinable
+    mutating func refill(_ limit: FloodLimit, now: Instant) {
         let milliseconds = now.milliseconds(since: refilledAt)
         guard milliseconds > 0 else { return }
         // perSecond events in 1000 ms are perSecond thousandths in each millisecond.
