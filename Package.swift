@@ -89,8 +89,8 @@ let package = Package(
         module(
             "Roles",
             imports: [
-                "Activator", "ClusterLink", "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "TLS", "Knative",
-                "Scaling", "Balancing", "Telemetry", "Primitives", logging,
+                "Activator", "ClusterLink", "StatChannel", "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop",
+                "TLS", "Knative", "Scaling", "Balancing", "Telemetry", "Primitives", logging,
             ]),
         // Level 7
         .executableTarget(
@@ -122,6 +122,7 @@ let package = Package(
                 "EventLoop", "HTTP", "HTTP1", "HTTP2", "HTTP2Wire", "TLS", "Routing", "Balancing", "Admission",
                 "OTLPWire", "Telemetry", "Primitives",
             ]),
+        tests(of: "ClusterLink", imports: ["Knative", "EventLoop", "Primitives", logging]),
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(of: "Probing", imports: ["EventLoop", "TLS", "Primitives"]),
