@@ -84,17 +84,25 @@ let package = Package(
             imports: [
                 "ClusterLink", "Knative", "Scaling", "Telemetry", "EventLoop", "HTTP", "HTTP1", "Primitives", logging,
             ]),
+        module(
+            "Activator",
+            imports: [
+                "ClusterLink", "DataPlane", "EventLoop", "HTTP", "HTTP1", "TLS", "Knative", "Routing", "Balancing",
+                "Admission", "Scaling", "Telemetry", "Primitives", logging,
+            ]),
         // Level 6: compositions
         module(
             "Roles",
             imports: [
-                "Autoscaler", "ClusterLink", "StatChannel", "ControlPlane", "LocalPlatform", "Probing", "DataPlane",
-                "EventLoop", "TLS", "Knative", "Scaling", "Balancing", "Telemetry", "Primitives", logging,
+                "Activator", "Autoscaler", "ClusterLink", "StatChannel", "ControlPlane", "LocalPlatform", "Probing",
+                "DataPlane", "EventLoop", "TLS", "Knative", "Scaling", "Balancing", "Telemetry", "Primitives", logging,
             ]),
         // Level 7
         .executableTarget(
             name: "martlet",
-            dependencies: ["Roles", "ClusterLink", "Knative", "EventLoop", "Telemetry", argumentParser, logging],
+            dependencies: [
+                "Roles", "Activator", "ClusterLink", "Knative", "EventLoop", "Telemetry", argumentParser, logging,
+            ],
             swiftSettings: settings),
         .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy"], swiftSettings: settings),
         // Tests only
@@ -136,6 +144,12 @@ let package = Package(
             of: "Autoscaler",
             imports: [
                 "ClusterLink", "Knative", "Scaling", "Telemetry", "EventLoop", "HTTP", "Primitives", logging,
+            ]),
+        tests(
+            of: "Activator",
+            imports: [
+                "Admission", "Balancing", "ClusterLink", "DataPlane", "EventLoop", "HTTP2Wire", "Knative", "Telemetry",
+                "TLS", "Primitives", logging,
             ]),
         tests(of: "Roles", imports: ["ClusterLink", "Knative", "TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),

@@ -8,4 +8,8 @@ public enum ForwardingMode: Sendable, Equatable {
     /// activator has replaced is restored, and nothing else is made up. A container that refuses a connection is a 502.
     /// Source: spec/dataplane 1.6 to 1.8.
     case sidecar
+    /// Knative's activator: the fields that an ingress adds, or the host of a revision's own service, name the revision
+    /// (`RoutingSnapshot.revisions`); its pods are told the host that was asked for, and that an activator counts the
+    /// request. Source: spec/dataplane 3.2 to 3.4.
+    case activator
 }

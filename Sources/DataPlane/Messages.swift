@@ -35,6 +35,8 @@ public enum WorkerCommand: Sendable {
 public enum WorkerEvent: Sendable {
     /// Requests wait and there is no capacity. Said once until `RevisionTarget.demandSeen`.
     case demand(RevisionTarget)
+    /// Requests of a revision have come of which `RevisionTarget.arrivalSeen` has not been said: an activator's only.
+    case arrived(RevisionTarget)
     /// An endpoint refused a connection and was suspended: look at it.
     case suspect(RevisionTarget, Endpoint)
     /// A retired endpoint has finished its last request.

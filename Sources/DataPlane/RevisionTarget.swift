@@ -60,7 +60,10 @@ public final class RevisionTarget: @unchecked Sendable {
     private let cells: UnsafeMutablePointer<WorkerCell>
     private let workerCount: Int
     private let demandIsPending = Atomic<Bool>(false)
+    /// Whether the owner knows that there are requests.
+    public let arrivals = ArrivalMark()
     private let nameBytes: UnsafeMutableBufferPointer<UInt8>
+    private let namespaceBytes: UnsafeMutableBufferPointer<UInt8>
 
     /// A revision for `workerCount` workers.
     public init(
@@ -78,13 +81,22 @@ public final class RevisionTarget: @unchecked Sendable {
         self.workerCount = workerCount
         cells = .allocate(capacity: workerCount)
         for index in 0..<workerCount { (cells + index).initialize(to: WorkerCell(stats: RequestStats(now: now))) }
-        let utf8 = Array(name.utf8)
-        nameBytes = .allocate(capacity: utf8.count)
-        _ = nameBytes.initialize(fromContentsOf: utf8)
+        nameBytes = Self.bytes(of: name)
+        namespaceBytes = Self.bytes(of: namespace)
+    }
+
+    private static func bytes(of text: String) -> UnsafeMutableBufferPointer<UInt8> {
+        let utf8 = Array(text.utf8)
+        let bytes = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: utf8.count)
+        _ = bytes.initialize(fromContentsOf: utf8)
+        return bytes
     }
 
     /// The name, for the access log.
     var nameView: ByteView { ByteView(UnsafeRawBufferPointer(nameBytes)) }
+
+    /// The namespace, for the look-up by names.
+    var namespaceView: ByteView { ByteView(UnsafeRawBufferPointer(namespaceBytes)) }
 
     /// The cell of one worker; only that worker may ask.
     func cell(_ worker: Int) -> UnsafeMutablePointer<WorkerCell> {
@@ -102,5 +114,6 @@ public final class RevisionTarget: @unchecked Sendable {
         cells.deinitialize(count: workerCount)
         cells.deallocate()
         nameBytes.deallocate()
+        namespaceBytes.deallocate()
     }
 }

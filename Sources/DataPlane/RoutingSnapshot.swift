@@ -9,12 +9,17 @@ public final class RoutingSnapshot: Sendable {
     public let table: RouteTable
     /// The revisions.
     public let targets: [RevisionTarget]
+    /// Revisions by their names; only for `ForwardingMode.activator`.
+    let revisions: RevisionIndex?
     /// `table`, which keeps it alive, without a count of references: a request looks twice and keeps nothing.
     private let heldTable: Unmanaged<RouteTable>
 
-    /// Makes a snapshot. Every target index of `table` must be an index of `targets`.
-    public init(generation: Int, table: RouteTable, targets: [RevisionTarget]) {
+    /// Makes a snapshot. Every target index of `table` must be an index of `targets`. An activator's has `revisions`.
+    public init(
+        generation: Int, table: RouteTable, targets: [RevisionTarget], revisions: RevisionIndex? = nil
+    ) {
         self.generation = generation
+        self.revisions = revisions
         self.table = table
         heldTable = .passUnretained(table)
         self.targets = targets

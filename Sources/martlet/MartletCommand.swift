@@ -17,8 +17,8 @@ struct MartletCommand: ParsableCommand {
             """,
         version: MartletVersion.text,
         subcommands: [
-            RunCommand.self, AutoscalerCommand.self, ValidateCommand.self, ExplainCommand.self, CertCommand.self,
-            VersionCommand.self,
+            RunCommand.self, ActivatorCommand.self, AutoscalerCommand.self, ValidateCommand.self, ExplainCommand.self,
+            CertCommand.self, VersionCommand.self,
         ])
 }
 

@@ -26,6 +26,7 @@ extension Worker {
         _ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream, _ exchange: ExchangePointer
     ) {
         if isSidecar { return writeContainerRequest(parts, fields, connection, exchange) }
+        if isActivator { return writeActivatedRequest(parts, fields, connection, exchange) }
         writeRequestLine(parts)
         if parts.hostIsReplaced { HeadWriter.writeField("Host", parts.authority, to: &output.writer) }
         HeadWriter.writeFields(fields, of: parts.bytes, excluding: excluded(of: parts), to: &output.writer)

@@ -87,7 +87,26 @@ public final class QuestionDesk: Sendable {
     /// fight for it.
     static let noteNanoseconds: UInt64 = 1_000_000
 
+    /// What an activator tells kubelet of its health (spec/dataplane 3.2).
+    public enum Health: UInt8, Sendable, CaseIterable {
+        /// 200.
+        case good
+        /// 500: the autoscaler is not connected.
+        case notConnected
+        /// 500: it is to end.
+        case terminated
+
+        var text: StaticString {
+            switch self {
+            case .good: ""
+            case .notConnected: "connection has not yet been established"
+            case .terminated: "received SIGTERM from kubelet"
+            }
+        }
+    }
+
     private let draining = Atomic<Bool>(false)
+    private let healthValue = Atomic<UInt8>(Health.good.rawValue)
     private let lastRequest = Atomic<UInt64>(0)
 
     /// A desk at which health is asked as usual.
@@ -97,6 +116,12 @@ public final class QuestionDesk: Sendable {
     public var isDraining: Bool {
         get { draining.load(ordering: .relaxed) }
         set { draining.store(newValue, ordering: .relaxed) }
+    }
+
+    /// An activator's health. Default good.
+    public var health: Health {
+        get { Health(rawValue: healthValue.load(ordering: .relaxed)) ?? .good }
+        set { healthValue.store(newValue.rawValue, ordering: .relaxed) }
     }
 
     /// When the last request that is no probe came, exact to a millisecond; the beginning of time if none did.

@@ -62,6 +62,11 @@ enum QuestionRule {
         }
         guard probe.equals("probe") else { return .traffic }
         if isDraining { return shuttingDown }
+        return networkProbe(parts, fields)
+    }
+
+    /// The answer to an ingress that asks whether its routes lead here (`K-Network-Probe: probe`).
+    static func networkProbe(_ parts: RequestParts, _ fields: borrowing FieldTable) -> Verdict {
         let hash = value(of: .kNetworkHash, parts, fields)
         guard !hash.isEmpty, hash.count <= echoBytes else {
             let text: StaticString = "a probe request must contain a non-empty \"K-Network-Hash\" header"

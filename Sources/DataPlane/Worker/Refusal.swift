@@ -25,6 +25,12 @@ enum Refusal: Equatable {
     case queueTimeout
     /// No complete response within the revision's timeout.
     case responseTimeout
+    /// An activator's: no complete response within the revision's timeout, though a pod has the request.
+    case activatorTimeout
+    /// An activator's: the revision was deleted while the request waited.
+    case revisionDeleted
+    /// An activator's: no pod took a connection.
+    case podsUnreachable
     /// The revision was deleted, or its pods failed to start, while the request waited.
     case revisionGone
     /// No pod took a connection.
@@ -45,8 +51,9 @@ enum Refusal: Equatable {
         case .parseFailure(let failure): failure.status
         case .headTimeout, .bodyTimeout: 408
         case .overloaded, .queueFull, .revisionGone, .connectFailed: 503
-        case .queueTimeout, .responseTimeout: 504
-        case .upstreamReset, .upstreamTLS, .badResponse, .containerUnreachable: 502
+        case .queueTimeout, .responseTimeout, .activatorTimeout: 504
+        case .revisionDeleted: 500
+        case .podsUnreachable, .upstreamReset, .upstreamTLS, .badResponse, .containerUnreachable: 502
         }
     }
 
@@ -59,10 +66,11 @@ enum Refusal: Equatable {
         case .bodyTimeout: "request body timeout\n"
         case .overloaded: "overloaded\n"
         case .queueFull: "pending request queue full\n"
-        case .queueTimeout: "activator request timeout"
+        case .queueTimeout, .activatorTimeout: "activator request timeout"
+        case .revisionDeleted: ""
         case .responseTimeout: "request timeout"
         case .revisionGone: "the revision has no pod that can serve\n"
-        case .connectFailed: "no pod of the revision accepts connections\n"
+        case .connectFailed, .podsUnreachable: "no pod of the revision accepts connections\n"
         case .containerUnreachable: "the container accepts no connections\n"
         case .upstreamTLS(.certificateRefused): "the pod's certificate was refused\n"
         case .upstreamTLS(.requiredNameMissing): "the pod's certificate lacks the required name\n"
@@ -80,9 +88,9 @@ enum Refusal: Equatable {
         case .overloaded: .upstreamOverflow
         case .queueFull: .queueFull
         case .queueTimeout: .queueTimeout
-        case .responseTimeout: .upstreamTimeout
-        case .revisionGone: .noHealthyUpstream
-        case .connectFailed, .containerUnreachable, .upstreamTLS: .upstreamConnectionFailure
+        case .responseTimeout, .activatorTimeout: .upstreamTimeout
+        case .revisionGone, .revisionDeleted: .noHealthyUpstream
+        case .connectFailed, .podsUnreachable, .containerUnreachable, .upstreamTLS: .upstreamConnectionFailure
         case .upstreamReset: .upstreamConnectionTermination
         case .badResponse: .upstreamProtocolError
         }
@@ -96,6 +104,16 @@ enum Refusal: Equatable {
         case 404: 12
         case 429, 502, 503, 504: 14
         default: 2
+        }
+    }
+
+    /// How an activator says it (spec/dataplane 3.2, 3.4).
+    var ofActivator: Refusal {
+        switch self {
+        case .responseTimeout: .activatorTimeout
+        case .revisionGone: .revisionDeleted
+        case .connectFailed: .podsUnreachable
+        default: self
         }
     }
 

@@ -15,9 +15,11 @@ extension Worker {
     func beginExchange(_ connection: Downstream, _ bytes: ByteView) {
         connection.pointee.requestsBegun += 1
         if let desk, isQuestion(connection, RequestParts(requestHead, of: bytes), desk) { return }
-        guard let target = route(host: bytes[requestHead.host]) else {
-            return replyWithoutExchange(connection, .noRoute)
-        }
+        guard
+            let target = isActivator
+                ? revision(of: RequestParts(requestHead, of: bytes), requestHead.fields)
+                : route(host: bytes[requestHead.host])
+        else { return replyUnrouted(connection, RequestParts(requestHead, of: bytes)) }
         if connection.pointee.redirectPort != 0 { return redirect(connection, RequestParts(requestHead, of: bytes)) }
         let isProxied = isSidecar && isFromActivator(RequestParts(requestHead, of: bytes), requestHead.fields)
         let traits = RequestTraits(requestHead)
@@ -83,6 +85,7 @@ extension Worker {
         let cell = target.cell(options.index)
         cell.pointee.isListed = true
         if !isSidecar { cell.pointee.stats.resume(now: now) }
+        if isActivator, target.arrivals.note() { events.post(.arrived(target)) }
         listedTargets.append(target)
     }
 
@@ -210,6 +213,7 @@ extension Worker {
     func fail(_ exchange: ExchangePointer, _ refusal: Refusal) {
         guard exchange.pointee.stage != .ended else { return }
         guard let connection = downstreams[exchange.pointee.downstream] else { return clientGone(exchange) }
+        let refusal = isActivator ? refusal.ofActivator : refusal
         exchange.pointee.flags.insert(ResponseFlags(refusal.flag))
         abortUpstream(exchange)
         if exchange.pointee.isStream {
@@ -253,8 +257,8 @@ extension Worker {
 
     // MARK: Time
 
-    /// What a sidecar adds to a response that its limit cuts off (spec/dataplane 1.7).
-    static var lateText: StaticString { "request timeout" }
+    /// What a sidecar or an activator adds to a response that its limit cuts off (spec/dataplane 1.7, 3.2).
+    var lateText: StaticString { isActivator ? Refusal.activatorTimeout.text : Refusal.responseTimeout.text }
 
     /// Sees to it that the timer of the exchange's place fires no later than its deadline. One armed for earlier stays,
     /// whoever had the place then: it finds out who has it now. So most requests arm nothing and cancel nothing.
@@ -297,13 +301,13 @@ extension Worker {
         // Knative ends such a response cleanly: a body that is complete as far as its framing can say so.
         let isTunnel = exchange.pointee.stage == .tunnel
         let endsCleanly = exchange.pointee.responseIsChunked  // whole chunks only are listed, so this fits behind
-        if endsCleanly, isSidecar { exchange.pointee.bytesSent += UInt64(Self.lateText.utf8CodeUnitCount) }
+        if endsCleanly, isBehindIngress { exchange.pointee.bytesSent += UInt64(lateText.utf8CodeUnitCount) }
         end(exchange)
         guard endsCleanly || isTunnel else { return cut(connection) }
         output.clear()
-        if endsCleanly, isSidecar {
-            output.appendChunkHead(Self.lateText.utf8CodeUnitCount)
-            output.append(ByteView(Self.lateText))
+        if endsCleanly, isBehindIngress {
+            output.appendChunkHead(lateText.utf8CodeUnitCount)
+            output.append(ByteView(lateText))
             output.append(ByteView("\r\n"))
         }
         if endsCleanly { output.append(ByteView("0\r\n\r\n")) }

@@ -27,21 +27,14 @@ extension Worker {
 
     /// Whether the request just parsed is a question. Then it has been answered, or waits.
     func isQuestion(_ connection: Downstream, _ parts: RequestParts, _ desk: QuestionDesk) -> Bool {
-        let purpose = connection.pointee.purpose
-        switch QuestionRule.judge(parts, requestHead.fields, at: purpose, isDraining: desk.isDraining) {
+        switch judge(parts, requestHead.fields, at: connection.pointee.purpose, desk) {
         case .traffic:
             desk.noteRequest(now)
             return false
         case .reply(let reply):
-            let keepsAlive = mayGoOn(connection, parts)
             let bodyBytes = parts.method == .head ? 0 : reply.count
             logProbe(connection, parts, requestHead.fields, status: reply.status, bytes: bodyBytes)
-            writeHead(
-                reply.status, contentType: reply.count > 0 ? .plain : nil, isError: reply.isError, hash: reply.hash,
-                count: reply.count, keepsAlive: keepsAlive)
-            if parts.method != .head { writeBody(reply) }
-            output.appendWritten()
-            finishAnswer(connection, consumed: parts.headLength, keepsAlive: keepsAlive)
+            send(reply, connection, parts)
         case .ask(let subject):
             guard
                 let token = ask(
@@ -65,18 +58,14 @@ extension Worker {
         _ connection: Downstream, _ session: HTTP2Session, _ stream: HTTP2Stream, _ parts: RequestParts,
         _ fields: borrowing FieldTable, _ desk: QuestionDesk
     ) -> Bool {
-        switch QuestionRule.judge(parts, fields, at: connection.pointee.purpose, isDraining: desk.isDraining) {
+        switch judge(parts, fields, at: connection.pointee.purpose, desk) {
         case .traffic:
             desk.noteRequest(now)
             return false
         case .reply(let reply):
             let bodyBytes = parts.method == .head ? 0 : reply.count
             logProbe(connection, parts, fields, status: reply.status, bytes: bodyBytes)
-            output.clear()
-            writeBody(reply)
-            send(
-                reply.status, contentType: reply.count > 0 ? .plain : nil, isError: reply.isError, hash: reply.hash,
-                body: output.writer.written, isHead: parts.method == .head, session, stream)
+            send(reply, session, stream, isHead: parts.method == .head)
         case .ask(let subject):
             let isHead = parts.method == .head
             let note = noteProbe(connection, parts, fields)
@@ -88,6 +77,35 @@ extension Worker {
         }
         touch(connection)
         return true
+    }
+
+    private func judge(
+        _ parts: RequestParts, _ fields: borrowing FieldTable, at purpose: ListenerPurpose, _ desk: QuestionDesk
+    ) -> QuestionRule.Verdict {
+        guard isActivator, purpose == .traffic else {
+            return QuestionRule.judge(parts, fields, at: purpose, isDraining: desk.isDraining)
+        }
+        return ActivatorRule.judge(parts, fields, health: desk.health, scratch: readPlace)
+    }
+
+    /// Answers a request of HTTP/1.1 that has no exchange.
+    func send(_ reply: QuestionRule.Reply, _ connection: Downstream, _ parts: RequestParts) {
+        let keepsAlive = mayGoOn(connection, parts)
+        writeHead(
+            reply.status, contentType: reply.count > 0 ? .plain : nil, isError: reply.isError, hash: reply.hash,
+            count: reply.count, keepsAlive: keepsAlive)
+        if parts.method != .head { writeBody(reply) }
+        output.appendWritten()
+        finishAnswer(connection, consumed: parts.headLength, keepsAlive: keepsAlive)
+    }
+
+    /// The same on a stream.
+    func send(_ reply: QuestionRule.Reply, _ session: HTTP2Session, _ stream: HTTP2Stream, isHead: Bool) {
+        output.clear()
+        writeBody(reply)
+        send(
+            reply.status, contentType: reply.count > 0 ? .plain : nil, isError: reply.isError, hash: reply.hash,
+            body: output.writer.written, isHead: isHead, session, stream)
     }
 
     private func mayGoOn(_ connection: Downstream, _ parts: RequestParts) -> Bool {

@@ -32,8 +32,10 @@ extension Worker {
     func reply(_ connection: Downstream, _ refusal: Refusal, keepsAlive: Bool, withBody: Bool) {
         output.clear()
         HeadWriter.writeStatusLine(refusal.status, reason: nil, to: &output.writer)
-        output.writer.append(
-            "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: ")
+        if refusal.text.utf8CodeUnitCount > 0 {
+            output.writer.append("Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n")
+        }
+        output.writer.append("Content-Length: ")
         output.writer.append(decimal: UInt64(refusal.text.utf8CodeUnitCount))
         if refusal.hasRetryAfter {
             output.writer.append("\r\nRetry-After: ")

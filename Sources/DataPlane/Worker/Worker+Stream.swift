@@ -13,7 +13,9 @@ extension Worker {
         connection.pointee.lastProgress = now
         let parts = RequestParts(head.pointee)
         if let desk, isQuestion(connection, session, stream, parts, head.pointee.fields, desk) { return }
-        guard let target = route(host: parts.host) else { return refuse(connection, session, stream, parts, .noRoute) }
+        guard let target = isActivator ? revision(of: parts, head.pointee.fields) : route(host: parts.host) else {
+            return replyUnrouted(connection, session, stream, parts, head.pointee.fields)
+        }
         if connection.pointee.redirectPort != 0 { return redirect(connection, session, stream, parts) }
         let isProxied = isSidecar && isFromActivator(parts, head.pointee.fields)
         let traits = RequestTraits(parts)
@@ -27,7 +29,7 @@ extension Worker {
         admit(exchange, connection)
     }
 
-    private func refuse(
+    func refuse(
         _ connection: Downstream, _ session: HTTP2Session, _ stream: HTTP2Stream, _ parts: RequestParts,
         _ refusal: Refusal
     ) {
@@ -196,16 +198,19 @@ extension Worker {
     func reply(_ session: HTTP2Session, _ stream: HTTP2Stream, _ refusal: Refusal, isHead: Bool, isGRPC: Bool) {
         output.clear()
         var hasBody = false
-        // A sidecar's answers are for Knative's parts, which look at HTTP's status (spec/dataplane 1.6, 1.7).
-        if isGRPC, !isSidecar {
+        // These answers are for Knative's parts, which look at HTTP's status (spec/dataplane 1.6, 1.7, 3.2).
+        if isGRPC, !isBehindIngress {
             streamFields.beginResponse(status: 200)
             streamFields.append("content-type", ByteView("application/grpc"))
             appendStatus(refusal.grpcStatus, refusal)
         } else {
-            hasBody = !isHead
+            let isEmpty = refusal.text.utf8CodeUnitCount == 0
+            hasBody = !isHead && !isEmpty
             streamFields.beginResponse(status: refusal.status)
-            streamFields.append("content-type", ByteView("text/plain; charset=utf-8"))
-            streamFields.append("x-content-type-options", ByteView("nosniff"))
+            if !isEmpty {
+                streamFields.append("content-type", ByteView("text/plain; charset=utf-8"))
+                streamFields.append("x-content-type-options", ByteView("nosniff"))
+            }
             streamFields.append("content-length", decimal: UInt64(refusal.text.utf8CodeUnitCount))
             if refusal.hasRetryAfter { streamFields.append("retry-after", decimal: limits.retryAfterSeconds) }
         }
@@ -234,7 +239,7 @@ extension Worker {
         let stream = exchange.pointee.stream
         if !exchange.pointee.responseHasStarted {
             exchange.pointee.status = refusal.status
-            if exchange.pointee.method != .head, isSidecar || !exchange.pointee.isGRPC {
+            if exchange.pointee.method != .head, isBehindIngress || !exchange.pointee.isGRPC {
                 exchange.pointee.bytesSent = UInt64(refusal.text.utf8CodeUnitCount)
             }
             releaseSlot(exchange)
@@ -242,7 +247,7 @@ extension Worker {
         } else if exchange.pointee.isGRPC {
             streamFields.removeAll()
             // 4 DEADLINE_EXCEEDED (spec/dataplane 1.7, advice).
-            appendStatus(refusal == .responseTimeout ? 4 : refusal.grpcStatus, refusal)
+            appendStatus(refusal == .responseTimeout || refusal == .activatorTimeout ? 4 : refusal.grpcStatus, refusal)
             if !session.sendTrailers(streamFields, on: stream, now: now) { session.reset(stream, .internalError) }
             session.dropRest(of: stream)
         } else {
@@ -258,7 +263,7 @@ extension Worker {
         guard !exchange.pointee.isGRPC, exchange.pointee.responseIsChunked, let session = connection.pointee.session
         else { return failStream(exchange, connection, .responseTimeout) }
         // Whoever speaks WebSocket takes no text of ours for a body.
-        let text = isSidecar && !exchange.pointee.asksForTunnel ? ByteView(Self.lateText) : .empty
+        let text = isBehindIngress && !exchange.pointee.asksForTunnel ? ByteView(lateText) : .empty
         exchange.pointee.bytesSent += UInt64(text.count)
         if session.write(text, end: true, on: exchange.pointee.stream, now: now) != text.count {
             session.reset(exchange.pointee.stream, .internalError)

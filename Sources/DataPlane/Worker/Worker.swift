@@ -58,6 +58,10 @@ public final class Worker {
     let limits: DataPlaneLimits
     /// Whether it forwards as a sidecar (`ForwardingMode`).
     let isSidecar: Bool
+    /// Whether it forwards as an activator.
+    let isActivator: Bool
+    /// Whether who asks is one of Knative's parts, or has been through one: it looks at HTTP's status and text.
+    var isBehindIngress: Bool { isSidecar || isActivator }
     /// Request log, metrics and spans; nil if there are none.
     let telemetry: WorkerTelemetry?
     let desk: QuestionDesk?
@@ -152,6 +156,7 @@ public final class Worker {
         self.options = options
         limits = options.limits
         isSidecar = options.forwarding == .sidecar
+        isActivator = options.forwarding == .activator
         telemetry = options.telemetry.map { shared in
             // Ids must not come again when the process starts anew, so the clock is part of their seed.
             let seed = MonotonicClock.wallNanoseconds() &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(options.index) << 48

@@ -81,7 +81,9 @@ final class ProxyHarness {
         group = try WorkerGroup(listeners: setup.listeners, options: options, log: log)
         let routes = [Route(host: Self.host, splits: [Split(target: 0, percent: 100)])]
         _ = gate.setEndpoints(endpoints)
-        try group.start(RoutingSnapshot(generation: 1, table: RouteTable(routes: routes), targets: [target]))
+        let index = setup.forwarding == .activator ? RevisionIndex([target], clusterDomain: "cluster.local") : nil
+        try group.start(
+            RoutingSnapshot(generation: 1, table: RouteTable(routes: routes), targets: [target], revisions: index))
     }
 
     /// A new client connection to a listener.
