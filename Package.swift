@@ -40,7 +40,7 @@ let package = Package(
         module("HTTP1", imports: ["HTTP", "Primitives"], pages: ["Lifecycle.md"]),
         module("HTTP2", imports: ["CNGHTTP2", "HTTP", "Primitives"], pages: ["Lifecycle.md"]),
         module("TLS", imports: ["COpenSSL", "Primitives"], pages: ["Lifecycle.md"]),
-        module("Routing", imports: ["Primitives"]),
+        module("Routing", imports: ["HTTP", "Primitives"]),
         module("Balancing"),
         module("Admission", imports: ["Balancing"], pages: ["Lifecycle.md"]),
         module("Scaling", imports: ["Primitives"]),
@@ -74,16 +74,25 @@ let package = Package(
                 "DataPlane", "Probing", "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing",
                 "Admission", "Telemetry", "Primitives",
             ]),
+        module(
+            "Ingress",
+            imports: [
+                "ClusterLink", "DataPlane", "EventLoop", "Knative", "Routing", "Balancing", "Admission", "Primitives",
+                logging,
+            ]),
         // Level 6: compositions
         module(
             "Roles",
             imports: [
-                "ControlPlane", "LocalPlatform", "DataPlane", "EventLoop", "TLS", "Knative", "Scaling", "Balancing",
-                "Telemetry", "Primitives", logging,
+                "ControlPlane", "LocalPlatform", "Ingress", "ClusterLink", "DataPlane", "EventLoop", "TLS", "Knative",
+                "Scaling", "Balancing", "Telemetry", "Primitives", logging,
             ]),
         // Level 7
         .executableTarget(
-            name: "martlet", dependencies: ["Roles", "Knative", "EventLoop", "Telemetry", argumentParser, logging],
+            name: "martlet",
+            dependencies: [
+                "Roles", "Ingress", "ClusterLink", "Knative", "EventLoop", "Telemetry", argumentParser, logging,
+            ],
             swiftSettings: settings),
         .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy"], swiftSettings: settings),
         // Tests only
@@ -95,7 +104,7 @@ let package = Package(
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
         tests(of: "HTTP2", imports: ["HTTP", "HTTP2Wire", "Primitives"]),
         tests(of: "TLS", imports: ["COpenSSL", "Primitives"]),
-        tests(of: "Routing", imports: ["Primitives"]),
+        tests(of: "Routing", imports: ["HTTP", "HTTP1", "Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
         tests(of: "Scaling", imports: ["Primitives"]),
         tests(of: "Telemetry", imports: ["HTTP", "OTLPWire", "Primitives"]),
@@ -109,6 +118,12 @@ let package = Package(
             ]),
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
+        tests(
+            of: "Ingress",
+            imports: [
+                "ClusterLink", "DataPlane", "EventLoop", "Knative", "Routing", "Balancing", "Admission", "Primitives",
+                logging,
+            ]),
         tests(of: "Probing", imports: ["EventLoop", "TLS", "Primitives"]),
         tests(of: "LocalPlatform", imports: ["Probing", "EventLoop", "HTTP2", "Primitives"]),
         tests(

@@ -10,6 +10,7 @@ struct MartletCommand: ParsableCommand {
               martlet run service.yaml                      serve a Knative Service on http://127.0.0.1:8080
               martlet run --name hello -- python3 app.py    the same without a file
               martlet run --https :8443 service.yaml        HTTPS as well, with certificates of its own making
+              martlet ingress --cluster objects/            the front ingress alone, by Knative's Ingress objects
               martlet validate service.yaml                 check files; every problem with file:line:column
               martlet cert                                  how clients come to trust those certificates
             """,

@@ -10,6 +10,7 @@ extension Worker {
         _ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream, _ exchange: ExchangePointer
     ) -> Bool {
         if isSidecar { return fillContainerRequest(parts, fields, connection, exchange) }
+        if isGateway { return fillGatewayRequest(parts, fields, connection, exchange) }
         output.clear()
         let isEncrypted = exchange.pointee.target.upstreamSecurity != nil
         streamFields.beginRequest(

@@ -15,10 +15,11 @@ extension Worker {
     func beginExchange(_ connection: Downstream, _ bytes: ByteView) {
         connection.pointee.requestsBegun += 1
         if let desk, isQuestion(connection, RequestParts(requestHead, of: bytes), desk) { return }
-        guard let target = route(host: bytes[requestHead.host]) else {
-            return replyWithoutExchange(connection, .noRoute)
+        guard let target = route(connection, bytes) else { return replyWithoutExchange(connection, .noRoute) }
+        if connection.pointee.redirectPort != 0 {
+            let parts = RequestParts(requestHead, of: bytes)
+            if leadsToHTTPS(target, parts) { return redirect(connection, parts) }
         }
-        if connection.pointee.redirectPort != 0 { return redirect(connection, RequestParts(requestHead, of: bytes)) }
         let isProxied = isSidecar && isFromActivator(RequestParts(requestHead, of: bytes), requestHead.fields)
         let traits = RequestTraits(requestHead)
         guard let exchange = open(connection, .none, traits, consume target, isProxied: isProxied) else {
@@ -37,6 +38,13 @@ extension Worker {
             telemetryBegins(exchange, connection, parts, requestHead.fields, telemetry)
         }
         admit(exchange, connection)
+    }
+
+    /// Where the request just parsed goes.
+    @inline(__always)
+    private func route(_ connection: Downstream, _ bytes: ByteView) -> RevisionTarget? {
+        guard isGateway else { return route(host: bytes[requestHead.host]) }
+        return gatewayTarget(connection, RequestParts(requestHead, of: bytes), requestHead.fields)
     }
 
     /// The revision that serves a request for `host`; nil if no rule has it. A sidecar has one, whatever the host.
@@ -82,6 +90,8 @@ extension Worker {
     private func list(_ target: RevisionTarget) {
         let cell = target.cell(options.index)
         cell.pointee.isListed = true
+        // Nobody asks a gateway for statistics.
+        guard !isGateway else { return }
         if !isSidecar { cell.pointee.stats.resume(now: now) }
         listedTargets.append(target)
     }
@@ -122,7 +132,9 @@ extension Worker {
             exchange.pointee.stage = .waiting
             // Who scales wants to know of the first request after a wait; a sidecar has nobody to tell.
             exchange.pointee.waited = !isSidecar
-            if target.cell(options.index).pointee.view.count == 0 {
+            if isGateway {
+                expectEndpoint(exchange)
+            } else if target.cell(options.index).pointee.view.count == 0 {
                 exchange.pointee.flags.insert(ResponseFlags(.coldStart))
             }
             if target.raiseDemand() { events.post(.demand(target)) }
@@ -141,6 +153,7 @@ extension Worker {
             let connection = downstreams[exchange.pointee.downstream]
         else { return release(grant.endpoint, of: target) }
         exchange.pointee.ticket = nil
+        if isGateway { endpointCame(exchange) }
         exchange.pointee.endpoint = grant.endpoint
         exchange.pointee.grantedAt = now
         dispatch(exchange, connection)
@@ -280,6 +293,7 @@ extension Worker {
             exchange.pointee.stage != .ended
         else { return }
         guard exchange.pointee.deadline <= now else { return armDeadline(exchange) }
+        if isGateway, exchange.pointee.stage == .waiting { return fail(exchange, .noEndpoint) }
         if exchange.pointee.requestDeadline <= now {
             guard !isSilent(exchange) else { return fail(exchange, .bodyTimeout) }
             expectBody(exchange)

@@ -13,8 +13,11 @@ extension Worker {
         connection.pointee.lastProgress = now
         let parts = RequestParts(head.pointee)
         if let desk, isQuestion(connection, session, stream, parts, head.pointee.fields, desk) { return }
-        guard let target = route(host: parts.host) else { return refuse(connection, session, stream, parts, .noRoute) }
-        if connection.pointee.redirectPort != 0 { return redirect(connection, session, stream, parts) }
+        let found = isGateway ? gatewayTarget(connection, parts, head.pointee.fields) : route(host: parts.host)
+        guard let target = found else { return refuse(connection, session, stream, parts, .noRoute) }
+        if connection.pointee.redirectPort != 0, leadsToHTTPS(target, parts) {
+            return redirect(connection, session, stream, parts)
+        }
         let isProxied = isSidecar && isFromActivator(parts, head.pointee.fields)
         let traits = RequestTraits(parts)
         guard let exchange = open(connection, stream, traits, consume target, isProxied: isProxied) else {

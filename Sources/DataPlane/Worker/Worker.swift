@@ -58,6 +58,8 @@ public final class Worker {
     let limits: DataPlaneLimits
     /// Whether it forwards as a sidecar (`ForwardingMode`).
     let isSidecar: Bool
+    /// Whether it forwards as a gateway.
+    let isGateway: Bool
     /// Request log, metrics and spans; nil if there are none.
     let telemetry: WorkerTelemetry?
     let desk: QuestionDesk?
@@ -152,6 +154,7 @@ public final class Worker {
         self.options = options
         limits = options.limits
         isSidecar = options.forwarding == .sidecar
+        isGateway = options.forwarding == .gateway
         telemetry = options.telemetry.map { shared in
             // Ids must not come again when the process starts anew, so the clock is part of their seed.
             let seed = MonotonicClock.wallNanoseconds() &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(options.index) << 48
@@ -182,7 +185,7 @@ public final class Worker {
         scratch = .allocate(byteCount: Self.headroom + Self.readBytes, alignment: 64)
         sessionPlace = .allocate(byteCount: Self.sessionBytes, alignment: 64)
         transmitPlace = .allocate(byteCount: Self.sessionBytes, alignment: 64)
-        streamFields = HTTP2Fields(capacity: limits.http.fieldCount + 16)
+        streamFields = HTTP2Fields(capacity: limits.http.fieldCount + 16 + GatewayRule.fieldLimit)
         sessionPool = HTTP2Pool(
             limits: limits.http2Limits, streams: limits.streams, outboundBytes: limits.bufferedBytes,
             heads: limits.bufferedBytes / BufferPool.smallest)

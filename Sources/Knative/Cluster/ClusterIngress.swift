@@ -51,10 +51,41 @@ public struct ClusterIngress: Sendable, Equatable {
         }
     }
 
+    /// What requests without TLS to hosts that are not cluster-local get (`spec.httpOption`).
+    public enum HTTPOption: String, Sendable {
+        /// The answer.
+        case enabled = "Enabled"
+        /// 301 to `https`.
+        case redirected = "Redirected"
+    }
+
+    /// A certificate for hosts, by the name of its Secret (`spec.tls[]`).
+    public struct TLS: Sendable, Equatable {
+        /// The hosts.
+        public var hosts: [String]
+        /// `secretName`.
+        public var secretName: String
+        /// `secretNamespace`.
+        public var secretNamespace: String
+
+        public init(hosts: [String], secretName: String = "", secretNamespace: String = "") {
+            self.hosts = hosts
+            self.secretName = secretName
+            self.secretNamespace = secretNamespace
+        }
+    }
+
     /// Its name.
     public var name: ObjectName
+    /// `metadata.creationTimestamp` in unix seconds; nil: the source has none. Of two objects with one host the older
+    /// serves it.
+    public var createdAt: Int64?
     /// The rules.
     public var rules: [Rule]
+    /// Nil: not stated, which is `enabled`.
+    public var httpOption: HTTPOption?
+    /// Certificates. They count for the version only.
+    public var tls: [TLS] = []
 
     public init(name: ObjectName, rules: [Rule] = []) {
         self.name = name
