@@ -116,6 +116,7 @@ let package = Package(
                 "EventLoop", "HTTP", "HTTP1", "HTTP2", "HTTP2Wire", "TLS", "Routing", "Balancing", "Admission",
                 "OTLPWire", "Telemetry", "Primitives",
             ]),
+        tests(of: "ClusterLink", imports: ["Knative", "EventLoop", "Primitives", logging]),
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(

@@ -17,6 +17,8 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 int clinux_epoll_wait_ns(int poller, void *events, int capacity, int64_t timeout_ns) {
@@ -89,6 +91,49 @@ int clinux_accept(int listener, struct clinux_address *peer) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     from_native(&storage, peer);
     return fd;
+}
+
+static int unix_address(const char *path, struct sockaddr_un *address) {
+    size_t length = strlen(path);
+    memset(address, 0, sizeof *address);
+    if (length >= sizeof address->sun_path) return ENAMETOOLONG;
+    address->sun_family = AF_UNIX;
+    memcpy(address->sun_path, path, length);
+    return 0;
+}
+
+int clinux_listen_unix(const char *path, unsigned mode, int backlog) {
+    struct sockaddr_un address;
+    int code = unix_address(path, &address);
+    if (code) return -code;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    // The file takes its mode from the socket: at no moment may others connect.
+    if (fchmod(fd, (mode_t)mode) || bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, backlog)) {
+        code = errno;
+        close(fd);
+        return -code;
+    }
+    return fd;
+}
+
+int clinux_connect_unix(const char *path) {
+    struct sockaddr_un address;
+    int code = unix_address(path, &address);
+    if (code) return -code;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -errno;
+    if (connect(fd, (struct sockaddr *)&address, sizeof address)) {
+        code = errno;
+        close(fd);
+        return -code;
+    }
+    return fd;
+}
+
+int clinux_accept_unix(int listener) {
+    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    return fd < 0 ? -errno : fd;
 }
 
 // A peer whose machine is gone says nothing: the kernel asks it, and fails the connection if there is no answer.

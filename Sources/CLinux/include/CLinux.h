@@ -61,6 +61,16 @@ static inline ssize_t clinux_send(int fd, const void *bytes, size_t count, int f
 // connect. Returns the descriptor or -errno.
 int clinux_listen(const struct clinux_address *address, int reuse_port, int backlog);
 
+// A Unix stream socket listening at `path`, whose file has `mode` from its first moment; the umask takes bits away.
+// Returns the descriptor or -errno: EADDRINUSE if the file is there, ENAMETOOLONG above 107 bytes.
+int clinux_listen_unix(const char *path, unsigned mode, int backlog);
+
+// Connects to a Unix stream socket, non-blocking. Returns the descriptor, or -errno: EAGAIN if its queue is full.
+int clinux_connect_unix(const char *path);
+
+// Accepts one connection of a Unix socket, non-blocking and close-on-exec. Returns the descriptor or -errno.
+int clinux_accept_unix(int listener);
+
 // Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY. Returns the descriptor or -errno.
 int clinux_accept(int listener, struct clinux_address *peer);
 

@@ -13,6 +13,7 @@ public struct PodAutoscaler: Sendable, Equatable {
         /// The condition `ScaleTargetInitialized` is true.
         public var isInitialized = false
 
+        /// The defaults.
         public init() {}
     }
 
@@ -29,6 +30,7 @@ public struct PodAutoscaler: Sendable, Equatable {
     /// Written by the autoscaler.
     public var status = Status()
 
+    /// A value with these parts.
     public init(name: ObjectName) { self.name = name }
 }
 
@@ -45,6 +47,7 @@ public struct ServerlessService: Sendable, Equatable {
     /// they are not.
     public var proxySince: Int64?
 
+    /// A value with these parts.
     public init(name: ObjectName) { self.name = name }
 }
 
@@ -57,6 +60,7 @@ public struct ClusterScale: Sendable, Equatable {
     /// Why: shown by `martlet explain`. Not part of Kubernetes' object: an annotation.
     public var explanation = ""
 
+    /// A value with these parts.
     public init(name: ObjectName, replicas: Int) {
         self.name = name
         self.replicas = replicas

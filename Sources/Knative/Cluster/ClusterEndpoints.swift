@@ -11,6 +11,7 @@ public struct ClusterEndpoints: Sendable, Equatable {
         /// Ports by name, as `http`, `http2`, `https`.
         public var ports: [String: UInt16]
 
+        /// A value with these parts.
         public init(ip: UInt32, isReady: Bool, podName: String = "", ports: [String: UInt16]) {
             self.ip = ip
             self.isReady = isReady
@@ -24,6 +25,7 @@ public struct ClusterEndpoints: Sendable, Equatable {
     /// In the order of the object.
     public var addresses: [Address]
 
+    /// A value with these parts.
     public init(name: ObjectName, addresses: [Address] = []) {
         self.name = name
         self.addresses = addresses
@@ -39,6 +41,7 @@ public struct ClusterService: Sendable, Equatable {
     /// Ports by name.
     public var ports: [String: UInt16]
 
+    /// A value with these parts.
     public init(name: ObjectName, clusterIP: UInt32? = nil, ports: [String: UInt16] = [:]) {
         self.name = name
         self.clusterIP = clusterIP
@@ -63,6 +66,7 @@ public struct ClusterPod: Sendable, Equatable {
     /// `status.startTime` in unix seconds; nil: not started.
     public var startedAt: Int64?
 
+    /// A value with these parts.
     public init(name: ObjectName, revision: String) {
         self.name = name
         self.revision = revision

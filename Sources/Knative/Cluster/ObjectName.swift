@@ -14,6 +14,7 @@ public struct ObjectName: Hashable, Sendable, Comparable, CustomStringConvertibl
     /// `namespace/name`.
     public var description: String { "\(namespace)/\(name)" }
 
+    /// Compares by namespace, then name.
     public static func < (left: ObjectName, right: ObjectName) -> Bool {
         (left.namespace, left.name) < (right.namespace, right.name)
     }

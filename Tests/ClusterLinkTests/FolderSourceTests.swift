@@ -1,0 +1,80 @@
+import EventLoop
+import Glibc
+import Knative
+import Testing
+
+@testable import ClusterLink
+
+@Suite struct FolderSourceTests {
+    private func text(_ object: ClusterObject) -> String { String(decoding: object.json, as: UTF8.self) }
+
+    @Test func tellsWhatIsThereThenChanges() throws {
+        let folder = Folder(), loop = try Loop(), lines = Lines(), told = Told()
+        try folder.write("a.json", text(scale("a", 1)))
+        try folder.write("b.yaml", "\(text(scale("b", 1)))\n---\n\(text(.endpoints(endpoints("e", 7))))\n")
+        try folder.write("c.txt", "no manifest")
+        let source = try FolderSource(path: folder.path, loop: loop, log: lines.log)
+        source.watch([.scale]) { told.hear($0) }
+        #expect(told.changes.isEmpty, "never from inside the call")
+        #expect(run(loop) { told.syncs == 1 })
+        #expect(told.changes == [.applied(scale("a", 1)), .applied(scale("b", 1)), .synced])
+        told.changes = []
+        try folder.write("a.json", text(scale("a", 2)))
+        #expect(run(loop) { told.changes == [.applied(scale("a", 2))] })
+        folder.remove("b.yaml")
+        #expect(run(loop) { told.changes.last == .removed(.scale, name("b")) })
+        #expect(lines.all.isEmpty)
+    }
+
+    /// A broken file keeps its last good objects, and its problems are told once.
+    @Test func brokenFilesKeepTheirObjects() throws {
+        let folder = Folder(), loop = try Loop(), lines = Lines(), told = Told()
+        try folder.write("a.yaml", text(scale("a", 1)))
+        let source = try FolderSource(path: folder.path, loop: loop, log: lines.log)
+        source.watch([.scale]) { told.hear($0) }
+        #expect(run(loop) { told.syncs == 1 })
+        let broken = "apiVersion: autoscaling/v1\nkind: Scale\nmetadata: {name: a}\nspec: {replicas: x}\n"
+        try folder.write("a.yaml", broken)
+        #expect(run(loop) { !lines.all.isEmpty })
+        try folder.write("b.yaml", text(scale("b", 1)))
+        #expect(run(loop) { told.store.count == 2 })
+        #expect(told.store[ObjectKey(.scale, name("a"))] == scale("a", 1))
+        #expect(lines.all.count == 1 && lines.all[0].contains("a.yaml:4:18: error: spec.replicas: expected an integer"))
+        try folder.write("a.yaml", text(scale("a", 5)))
+        #expect(run(loop) { told.store[ObjectKey(.scale, name("a"))] == scale("a", 5) })
+    }
+
+    @Test func twoOfOneNameAreAnError() throws {
+        let folder = Folder(), loop = try Loop(), lines = Lines(), told = Told()
+        try folder.write("a.yaml", text(scale("a", 1)))
+        try folder.write("b.yaml", text(scale("a", 2)))
+        let source = try FolderSource(path: folder.path, loop: loop, log: lines.log)
+        source.watch([.scale]) { told.hear($0) }
+        #expect(run(loop) { told.syncs == 1 })
+        #expect(told.store.all() == [scale("a", 1)])
+        #expect(lines.all.count == 1 && lines.all[0].contains("Scale default/a is already at a.yaml:1"), "\(lines.all)")
+        folder.remove("a.yaml")
+        #expect(run(loop) { told.store.all() == [scale("a", 2)] })
+    }
+
+    @Test func writesGoToTheOtherFolder() throws {
+        let folder = Folder(), output = Folder(), loop = try Loop(), lines = Lines(), told = Told()
+        let source = try FolderSource(path: folder.path, output: output.path, loop: loop, log: lines.log)
+        source.apply(scale("a", 3))
+        source.apply(scale("a", 4))
+        let reader = try FolderSource(path: output.path, loop: loop, log: lines.log)
+        reader.watch([.scale]) { told.hear($0) }
+        #expect(run(loop) { told.syncs == 1 } && told.store.all() == [scale("a", 4)])
+        #expect(try FolderFiles.names(of: output.path) == ["Scale.default.a.json"])
+        reader.apply(scale("b", 1))
+        reader.apply(scale("b", 2))
+        #expect(lines.all.count == 1 && lines.all[0].contains("takes no objects"))
+    }
+
+    @Test func aFolderThatIsNotThere() throws {
+        let loop = try Loop()
+        #expect(throws: SystemError.self) {
+            try FolderSource(path: "/nonexistent", loop: loop, log: Lines().log)
+        }
+    }
+}
