@@ -43,7 +43,7 @@ let package = Package(
         module("TLS", imports: ["COpenSSL", "Primitives"], pages: ["Lifecycle.md"]),
         module(
             "WebSocket", imports: ["CWslay", "COpenSSL", "HTTP", "HTTP1", "Primitives"], pages: ["Lifecycle.md"]),
-        module("Routing", imports: ["Primitives"]),
+        module("Routing", imports: ["HTTP", "Primitives"]),
         module("Balancing"),
         module("Admission", imports: ["Balancing"], pages: ["Lifecycle.md"]),
         module("Scaling", imports: ["Primitives"]),
@@ -90,18 +90,26 @@ let package = Package(
                 "ClusterLink", "DataPlane", "EventLoop", "HTTP", "HTTP1", "TLS", "Knative", "Routing", "Balancing",
                 "Admission", "Scaling", "Telemetry", "Primitives", logging,
             ]),
+        module(
+            "Ingress",
+            imports: [
+                "ClusterLink", "DataPlane", "EventLoop", "Knative", "Routing", "Balancing", "Admission", "Primitives",
+                logging,
+            ]),
         // Level 6: compositions
         module(
             "Roles",
             imports: [
-                "Activator", "Autoscaler", "ClusterLink", "StatChannel", "ControlPlane", "LocalPlatform", "Probing",
-                "DataPlane", "EventLoop", "TLS", "Knative", "Scaling", "Balancing", "Telemetry", "Primitives", logging,
+                "Activator", "Autoscaler", "ClusterLink", "StatChannel", "ControlPlane", "LocalPlatform", "Ingress",
+                "Probing", "DataPlane", "EventLoop", "TLS", "Knative", "Scaling", "Balancing", "Telemetry",
+                "Primitives", logging,
             ]),
         // Level 7
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "Roles", "Activator", "ClusterLink", "Knative", "EventLoop", "Telemetry", argumentParser, logging,
+                "Roles", "Activator", "Ingress", "ClusterLink", "Knative", "EventLoop", "Telemetry", argumentParser,
+                logging,
             ],
             swiftSettings: settings),
         .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy"], swiftSettings: settings),
@@ -130,6 +138,12 @@ let package = Package(
         tests(of: "ClusterLink", imports: ["Knative", "EventLoop", "Primitives", logging]),
         tests(
             of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
+        tests(
+            of: "Ingress",
+            imports: [
+                "ClusterLink", "DataPlane", "EventLoop", "Knative", "Routing", "Balancing", "Admission", "Primitives",
+                logging,
+            ]),
         tests(of: "Probing", imports: ["EventLoop", "TLS", "Primitives"]),
         .testTarget(
             name: "StatChannelTests",

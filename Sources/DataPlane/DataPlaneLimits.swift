@@ -25,6 +25,9 @@ public struct DataPlaneLimits: Sendable {
     public var upstreamHandshakeMilliseconds: UInt64 = 10_000
     /// Attempts to connect for one request while nothing was sent. Default 3. At the limit: 503, flag UF.
     public var upstreamConnectTries = 3
+    /// How long a gateway's request waits for an endpoint when its service has none that takes connections, in
+    /// milliseconds: long enough for one set of endpoints to follow another. Default 1,000. At the limit: 503, flag UH.
+    public var endpointWaitMilliseconds: UInt64 = 1_000
     /// Unused upstream connections kept for one pod. Default 1,000 (Knative's, for unlimited revisions).
     public var upstreamIdleConnections = 1_000
     /// Requests on one client connection. Default 100,000. At the limit: `Connection: close`.

@@ -12,6 +12,11 @@ public struct ListenerOptions: Sendable {
     /// Answer every request with 301 to the same host and path at `https`, at this port (443 is not written); 0 is
     /// the port of the first listener with TLS. Nil: do not. Only for plain listeners. Default nil.
     public var redirectPort: UInt16?
+    /// Whether a gateway serves cluster-local hosts there. Default false.
+    public var servesClusterLocal = false
+    /// Whether its clients are parts of the cluster, so that what they say about who asked is believed and completed:
+    /// X-Forwarded-*, `Forwarded`, and at a gateway `K-Original-Host`. Default false.
+    public var believesForwarded = false
     /// What its connections are for. All but traffic needs `WorkerOptions.questions`. Default traffic.
     public var purpose = ListenerPurpose.traffic
 

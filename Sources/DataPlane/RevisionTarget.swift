@@ -56,6 +56,8 @@ public final class RevisionTarget: @unchecked Sendable {
 
     /// TLS to its pods; nil: plain TCP.
     public let upstreamSecurity: UpstreamSecurity?
+    /// What a gateway does with its requests; nil: nothing but sending them on.
+    let amendment: UnsafeMutablePointer<Amendment>?
 
     private let cells: UnsafeMutablePointer<WorkerCell>
     private let workerCount: Int
@@ -65,11 +67,12 @@ public final class RevisionTarget: @unchecked Sendable {
     private let nameBytes: UnsafeMutableBufferPointer<UInt8>
     private let namespaceBytes: UnsafeMutableBufferPointer<UInt8>
 
-    /// A revision for `workerCount` workers.
+    /// A revision for `workerCount` workers. Several may share one gate, as the routes of a gateway that lead to one
+    /// service.
     public init(
         id: UInt64, name: String, namespace: String, gate: RevisionGate, timeouts: RevisionTimeouts,
-        upstreamProtocol: UpstreamProtocol = .http1, upstreamSecurity: UpstreamSecurity? = nil, workerCount: Int,
-        now: Instant
+        upstreamProtocol: UpstreamProtocol = .http1, upstreamSecurity: UpstreamSecurity? = nil,
+        rule: GatewayRule? = nil, workerCount: Int, now: Instant
     ) {
         self.id = id
         self.name = name
@@ -78,6 +81,7 @@ public final class RevisionTarget: @unchecked Sendable {
         self.timeouts = timeouts
         self.upstreamProtocol = upstreamProtocol
         self.upstreamSecurity = upstreamSecurity
+        amendment = rule.map { Amendment.make($0) }
         self.workerCount = workerCount
         cells = .allocate(capacity: workerCount)
         for index in 0..<workerCount { (cells + index).initialize(to: WorkerCell(stats: RequestStats(now: now))) }
@@ -115,5 +119,6 @@ public final class RevisionTarget: @unchecked Sendable {
         cells.deallocate()
         nameBytes.deallocate()
         namespaceBytes.deallocate()
+        if let amendment { Amendment.free(amendment) }
     }
 }

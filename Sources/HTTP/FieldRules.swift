@@ -40,6 +40,22 @@ public enum FieldRules {
         }
     }
 
+    /// Whether a configured text is a field name: a token of 1 to 256 bytes (RFC 9110 §5.1).
+    public static func isName(_ text: String) -> Bool {
+        (1...256).contains(text.utf8.count) && text.utf8.allSatisfy { ByteClass.isToken($0) }
+    }
+
+    /// Whether a configured text can be a field's value: no controls, no white space around it, at most 8,192 bytes
+    /// (RFC 9110 §5.5). An empty one can.
+    public static func isValue(_ text: String) -> Bool {
+        let bytes = text.utf8
+        guard bytes.count <= 8_192, bytes.allSatisfy({ ByteClass.isFieldValue($0) }) else { return false }
+        guard let first = bytes.first, let last = bytes.last else { return true }
+        return !isBlank(first) && !isBlank(last)
+    }
+
+    private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
+
     private static func hasPrefix(_ name: ByteView, _ prefix: StaticString) -> Bool {
         let length = prefix.utf8CodeUnitCount
         return name.count >= length && name[0..<length].equalsIgnoringCase(prefix)

@@ -103,7 +103,7 @@ public final class AllInOne {
     }
 
     /// A connection needs two descriptors, its own and its pod's; a twentieth is kept in reserve.
-    private static func connectionsFor(files: Int) -> Int { max(16, files * 19 / 20 / 2) }
+    static func connectionsFor(files: Int) -> Int { max(16, files * 19 / 20 / 2) }
 
     /// Serves until a signal ends it; returns the exit status.
     public func run(_ services: [ServiceObject]) throws -> Int32 {
@@ -219,7 +219,7 @@ public final class AllInOne {
         }
     }
 
-    private static func name(of signal: Int32) -> String {
+    static func name(of signal: Int32) -> String {
         switch signal {
         case SIGTERM: "SIGTERM"
         case SIGINT: "SIGINT"

@@ -6,8 +6,10 @@ struct RouteDraft {
     struct Item {
         /// Where its name stands in `names`: the length, then the bytes.
         var nameStart: Int
-        /// At least one, all above zero, together 100.
+        /// At least one, all above zero, together 100; none if there are paths.
         var splits: [Split]
+        /// In the order in which they are tried.
+        var paths: [RoutePath]
     }
 
     private(set) var routes: [Item] = []
@@ -24,8 +26,8 @@ struct RouteDraft {
             if !name.isEmpty, !seen.insert(name).inserted {
                 issues.append(.init(route: index, problem: .duplicateHost))
             }
-            issues += Self.problems(of: route.splits).map { .init(route: index, problem: $0) }
-            self.routes.append(Item(nameStart: names.count, splits: Self.shares(route.splits)))
+            issues += Self.problems(of: route).map { .init(route: index, problem: $0) }
+            self.routes.append(Self.item(route, nameStart: names.count))
             names.append(UInt8(name.count))
             names += name
         }
@@ -45,6 +47,33 @@ struct RouteDraft {
             guard let name = HostName.host(in: ByteView(bytes)), HostName.isName(name) else { return [] }
             return (0..<name.count).map { ASCII.lowercased(name[$0]) }
         }
+    }
+
+    private static func problems(of route: Route) -> [RouteTableFailure.Problem] {
+        guard !route.paths.isEmpty else { return problems(of: route.splits) }
+        let own: [RouteTableFailure.Problem] = route.splits.isEmpty ? [] : [.splitsBesidePaths]
+        return own + route.paths.flatMap { $0.problems + problems(of: $0.splits) }
+    }
+
+    /// A single path that takes everything is no more than its splits.
+    private static func item(_ route: Route, nameStart: Int) -> Item {
+        if route.paths.count == 1, route.paths[0].takesAll {
+            return Item(nameStart: nameStart, splits: shares(route.paths[0].splits), paths: [])
+        }
+        var paths = route.paths
+        for index in paths.indices { paths[index].splits = shares(paths[index].splits) }
+        return Item(
+            nameStart: nameStart, splits: paths.isEmpty ? shares(route.splits) : [], paths: inOrder(paths))
+    }
+
+    /// Longest first, then those with most conditions, then as they came.
+    private static func inOrder(_ paths: [RoutePath]) -> [RoutePath] {
+        func rank(_ path: RoutePath) -> (Int, Int) { (-path.prefix.utf8.count, -path.conditions.count) }
+        let sorted = paths.enumerated().sorted { left, right in
+            let (first, second) = (rank(left.element), rank(right.element))
+            return first == second ? left.offset < right.offset : first < second
+        }
+        return sorted.map(\.element)
     }
 
     private static func problems(of splits: [Split]) -> [RouteTableFailure.Problem] {

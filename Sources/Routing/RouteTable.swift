@@ -1,3 +1,4 @@
+import HTTP
 import Primitives
 import Synchronization
 
@@ -16,21 +17,28 @@ public final class RouteTable: Sendable {
         /// Nil for a single target: it costs no shared write. Kept alive by the table's `counters`; unmanaged because
         /// counting references on it would cost every worker more than the addition does.
         var counter: Unmanaged<SplitCounter>?
+        /// Where the host's paths stand in `rules`; none: all its requests are alike.
+        var rulesStart: Int32 = 0
+        var ruleCount: Int32 = 0
+
+        var rules: Range<Int> { Int(rulesStart)..<Int(rulesStart) + Int(ruleCount) }
     }
 
     /// The first table's key if the caller brings no seed. Any number will do.
     private static let defaultKey: UInt64 = 0xB492_B66F_BE98_F273
 
     private let layout: SlotLayout
+    /// Those of the hosts, then those of their paths.
     private let entries: [Entry]
-    private let splits: [[Split]]
+    private let rules: PathRules
+    private let drafts: [RouteDraft.Item]
     private let names: [UInt8]
     private let sequences: [Int]
     /// Owns what the entries point to.
     private let counters: [SplitCounter]
 
     /// How many routes there are.
-    public var count: Int { entries.count }
+    public var count: Int { drafts.count }
 
     /// Makes the table of `routes`; their indices are the `RouteIndex`es.
     ///
@@ -42,28 +50,18 @@ public final class RouteTable: Sendable {
     /// - Throws: all problems of all routes.
     public init(routes: [Route], previous: RouteTable? = nil, seed: UInt64? = nil) throws(RouteTableFailure) {
         let draft = try RouteDraft(routes)
-        var entries: [Entry] = []
-        var sequences: [Int] = []
-        var counters: [SplitCounter] = []
-        entries.reserveCapacity(routes.count)
+        var builder = EntryBuilder(count: routes.count)
         for (index, route) in draft.routes.enumerated() {
-            var entry = Entry(target: route.splits[0].target)
-            if route.splits.count > 1 {
-                let cycle = SplitSequence.cycle(route.splits)
-                let known = previous?.counter(of: draft.name(of: index), splits: route.splits)
-                let counter = known ?? SplitCounter()
-                counters.append(counter)
-                entry.counter = Unmanaged.passUnretained(counter)
-                (entry.sequenceStart, entry.sequenceCount) = (sequences.count, UInt64(cycle.count))
-                sequences += cycle
-            }
-            entries.append(entry)
+            let name = draft.name(of: index)
+            builder.set(index, splits: route.splits, counter: previous?.counter(of: name, splits: route.splits))
+            builder.add(route.paths, of: index) { previous?.counter(of: name, $0) }
         }
-        self.counters = counters
-        self.entries = entries
-        self.sequences = sequences
+        counters = builder.counters
+        entries = builder.entries
+        sequences = builder.sequences
+        rules = builder.rules
         names = draft.names
-        splits = draft.routes.map(\.splits)
+        drafts = draft.routes
         let key = seed.map { SeededRandom.first(of: $0) } ?? previous?.layout.key ?? Self.defaultKey
         layout = SlotLayout.make(draft, key: key)
     }
@@ -80,8 +78,27 @@ public final class RouteTable: Sendable {
     /// The target of the next request on `route`, in exact proportion over all workers.
     ///
     /// A route with a single target costs one load; another one atomic addition.
-    public func pick(_ route: RouteIndex) -> Int {
+    ///
+    /// - Precondition: the route has no paths.
+    public func pick(_ route: RouteIndex) -> Int { turn(of: entries[route]) }
+
+    /// The target of the next request on `route` that asks for `path`, its query with it; nil if no path of the route
+    /// takes it.
+    ///
+    /// - Parameter bytes: the view that `fields` was parsed from.
+    public func pick(
+        _ route: RouteIndex, path: ByteView, _ fields: borrowing FieldTable, in bytes: ByteView
+    ) -> Int? {
         let entry = entries[route]
+        guard entry.ruleCount > 0 else { return turn(of: entry) }
+        let query = path.firstIndex(of: UInt8(ascii: "?"))
+        let found = rules.match(entry.rules, path: path[0..<(query ?? path.count)], fields, in: bytes)
+        return found.map { turn(of: entries[$0]) }
+    }
+
+    @inline(__always)
+    private func turn(of entry: Entry) -> Int {
+        assert(entry.ruleCount == 0, "which of its paths?")
         guard let counter = entry.counter else { return entry.target }
         let turn = counter._withUnsafeGuaranteedRef { $0.requests.wrappingAdd(1, ordering: .relaxed).oldValue }
         return sequences[entry.sequenceStart + Int(turn % entry.sequenceCount)]
@@ -110,12 +127,56 @@ public final class RouteTable: Sendable {
     /// The counter a following table goes on with.
     private func counter(of host: ArraySlice<UInt8>, splits other: [Split]) -> SplitCounter? {
         let found = host.withUnsafeBytes { find(ByteView($0)) }
-        guard let found, splits[found] == other else { return nil }
+        guard let found, drafts[found].splits == other else { return nil }
         return entries[found].counter?.takeUnretainedValue()
+    }
+
+    /// The same for a path that the host had before.
+    private func counter(of host: ArraySlice<UInt8>, _ path: RoutePath) -> SplitCounter? {
+        let found = host.withUnsafeBytes { find(ByteView($0)) }
+        guard let found, let place = drafts[found].paths.firstIndex(of: path) else { return nil }
+        let rule = entries[found].rules.lowerBound + place
+        return entries[rules.entry(of: rule)].counter?.takeUnretainedValue()
     }
 
     /// How many slots a lookup looks at, at most. For tests.
     var probes: Int { layout.probes }
+}
+
+/// Lays the splits of hosts and paths out in a table's arrays.
+private struct EntryBuilder {
+    var entries: [RouteTable.Entry]
+    var rules = PathRules()
+    var sequences: [Int] = []
+    var counters: [SplitCounter] = []
+
+    /// For `count` hosts.
+    init(count: Int) {
+        entries = [RouteTable.Entry](repeating: RouteTable.Entry(target: 0), count: count)
+    }
+
+    /// Sets entry `index`. `counter` goes on where an equal division was; nil: a new one.
+    mutating func set(_ index: Int, splits: [Split], counter known: SplitCounter?) {
+        guard let first = splits.first else { return }
+        entries[index].target = first.target
+        guard splits.count > 1 else { return }
+        let cycle = SplitSequence.cycle(splits)
+        let counter = known ?? SplitCounter()
+        counters.append(counter)
+        entries[index].counter = Unmanaged.passUnretained(counter)
+        (entries[index].sequenceStart, entries[index].sequenceCount) = (sequences.count, UInt64(cycle.count))
+        sequences += cycle
+    }
+
+    /// Appends the paths of host `index`, in the order in which they are tried.
+    mutating func add(_ paths: [RoutePath], of index: Int, counter: (RoutePath) -> SplitCounter?) {
+        (entries[index].rulesStart, entries[index].ruleCount) = (Int32(rules.count), Int32(paths.count))
+        for path in paths {
+            entries.append(RouteTable.Entry(target: 0))
+            set(entries.count - 1, splits: path.splits, counter: counter(path))
+            rules.append(path, entry: entries.count - 1)
+        }
+    }
 }
 
 extension SeededRandom {

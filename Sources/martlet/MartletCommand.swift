@@ -10,6 +10,7 @@ struct MartletCommand: ParsableCommand {
               martlet run service.yaml                      serve a Knative Service on http://127.0.0.1:8080
               martlet run --name hello -- python3 app.py    the same without a file
               martlet run --https :8443 service.yaml        HTTPS as well, with certificates of its own making
+              martlet ingress --cluster objects/            the front ingress alone, by Knative's Ingress objects
               martlet validate service.yaml                 check files; every problem with file:line:column
               martlet autoscaler --cluster objects/         decide how many pods revisions have, alone
               martlet explain hello-00001                   why a revision has as many pods as it has
@@ -17,8 +18,8 @@ struct MartletCommand: ParsableCommand {
             """,
         version: MartletVersion.text,
         subcommands: [
-            RunCommand.self, ActivatorCommand.self, AutoscalerCommand.self, ValidateCommand.self, ExplainCommand.self,
-            CertCommand.self, VersionCommand.self,
+            RunCommand.self, IngressCommand.self, ActivatorCommand.self, AutoscalerCommand.self, ValidateCommand.self,
+            ExplainCommand.self, CertCommand.self, VersionCommand.self,
         ])
 }
 

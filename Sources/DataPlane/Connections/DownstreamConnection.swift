@@ -42,6 +42,10 @@ struct DownstreamConnection: ~Copyable {
     var redirectPort: UInt16 = 0
     /// What its requests are for.
     var purpose = ListenerPurpose.traffic
+    /// Whether its listener serves cluster-local hosts.
+    var servesClusterLocal = false
+    /// Whether what it says about who asked is believed.
+    var believesForwarded = false
     /// What waits in phase `asking`.
     var question = SlabToken.none
     /// How many of its streams wait for an answer of the control thread's.

@@ -27,6 +27,7 @@ extension Worker {
     ) {
         if isSidecar { return writeContainerRequest(parts, fields, connection, exchange) }
         if isActivator { return writeActivatedRequest(parts, fields, connection, exchange) }
+        if isGateway { return writeGatewayRequest(parts, fields, connection, exchange) }
         writeRequestLine(parts)
         if parts.hostIsReplaced { HeadWriter.writeField("Host", parts.authority, to: &output.writer) }
         HeadWriter.writeFields(fields, of: parts.bytes, excluding: excluded(of: parts), to: &output.writer)
@@ -85,8 +86,8 @@ extension Worker {
         }
     }
 
-    private func writeForwarding(_ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream) {
-        guard !options.trustsForwarded else { return writeTrustedForwarding(parts, fields, connection) }
+    func writeForwarding(_ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream) {
+        guard !isTrusted(connection) else { return writeTrustedForwarding(parts, fields, connection) }
         let (scheme, isEncrypted) = (connection.pointee.scheme, connection.pointee.tls != nil)
         connection.pointee.withPeerText { peer in
             output.writer.append("X-Forwarded-For: ")
@@ -120,7 +121,7 @@ extension Worker {
     func writeValue(
         of field: ForwardingField, _ parts: RequestParts, _ fields: borrowing FieldTable, _ connection: Downstream
     ) {
-        let isTrusted = options.trustsForwarded
+        let isTrusted = self.isTrusted(connection)
         let list = isTrusted ? value(of: .xForwardedFor, parts, fields) : .empty
         let proto = isTrusted ? value(of: .xForwardedProto, parts, fields) : .empty
         let host = isTrusted ? value(of: .xForwardedHost, parts, fields) : .empty

@@ -11,6 +11,7 @@ extension Worker {
     ) -> Bool {
         if isSidecar { return fillContainerRequest(parts, fields, connection, exchange) }
         if isActivator { return fillActivatedRequest(parts, fields, connection, exchange) }
+        if isGateway { return fillGatewayRequest(parts, fields, connection, exchange) }
         output.clear()
         let isEncrypted = exchange.pointee.target.upstreamSecurity != nil
         streamFields.beginRequest(

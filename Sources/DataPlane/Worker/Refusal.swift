@@ -33,6 +33,8 @@ enum Refusal: Equatable {
     case podsUnreachable
     /// The revision was deleted, or its pods failed to start, while the request waited.
     case revisionGone
+    /// The service that a gateway's route leads to has no endpoint. The text is Envoy's.
+    case noEndpoint
     /// No pod took a connection.
     case connectFailed
     /// The container beside a sidecar took no connection.
@@ -50,7 +52,7 @@ enum Refusal: Equatable {
         case .plainHTTP: 400
         case .parseFailure(let failure): failure.status
         case .headTimeout, .bodyTimeout: 408
-        case .overloaded, .queueFull, .revisionGone, .connectFailed: 503
+        case .overloaded, .queueFull, .revisionGone, .noEndpoint, .connectFailed: 503
         case .queueTimeout, .responseTimeout, .activatorTimeout: 504
         case .revisionDeleted: 500
         case .podsUnreachable, .upstreamReset, .upstreamTLS, .badResponse, .containerUnreachable: 502
@@ -70,6 +72,7 @@ enum Refusal: Equatable {
         case .revisionDeleted: ""
         case .responseTimeout: "request timeout"
         case .revisionGone: "the revision has no pod that can serve\n"
+        case .noEndpoint: "no healthy upstream"
         case .connectFailed, .podsUnreachable: "no pod of the revision accepts connections\n"
         case .containerUnreachable: "the container accepts no connections\n"
         case .upstreamTLS(.certificateRefused): "the pod's certificate was refused\n"
@@ -89,7 +92,7 @@ enum Refusal: Equatable {
         case .queueFull: .queueFull
         case .queueTimeout: .queueTimeout
         case .responseTimeout, .activatorTimeout: .upstreamTimeout
-        case .revisionGone, .revisionDeleted: .noHealthyUpstream
+        case .revisionGone, .revisionDeleted, .noEndpoint: .noHealthyUpstream
         case .connectFailed, .podsUnreachable, .containerUnreachable, .upstreamTLS: .upstreamConnectionFailure
         case .upstreamReset: .upstreamConnectionTermination
         case .badResponse: .upstreamProtocolError
@@ -120,7 +123,7 @@ enum Refusal: Equatable {
     /// Whether the client should come back soon: we are full, not broken.
     var hasRetryAfter: Bool {
         switch self {
-        case .overloaded, .queueFull, .connectFailed, .revisionGone: true
+        case .overloaded, .queueFull, .connectFailed, .revisionGone, .noEndpoint: true
         default: false
         }
     }

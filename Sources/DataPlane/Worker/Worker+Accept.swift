@@ -40,6 +40,8 @@ extension Worker {
             DownstreamConnection(socket: socket, token: token, peer: peer, now: now), at: token)
         connection.pointee.redirectPort = listener.redirectPort
         connection.pointee.purpose = listener.purpose
+        connection.pointee.servesClusterLocal = listener.servesClusterLocal
+        connection.pointee.believesForwarded = listener.believesForwarded
         if let context = listener.tls { return beginHandshake(connection, context) }
         expectFirstRequest(connection)
     }

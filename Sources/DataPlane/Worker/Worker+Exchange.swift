@@ -15,12 +15,14 @@ extension Worker {
     func beginExchange(_ connection: Downstream, _ bytes: ByteView) {
         connection.pointee.requestsBegun += 1
         if let desk, isQuestion(connection, RequestParts(requestHead, of: bytes), desk) { return }
-        guard
-            let target = isActivator
-                ? revision(of: RequestParts(requestHead, of: bytes), requestHead.fields)
-                : route(host: bytes[requestHead.host])
-        else { return replyUnrouted(connection, RequestParts(requestHead, of: bytes)) }
-        if connection.pointee.redirectPort != 0 { return redirect(connection, RequestParts(requestHead, of: bytes)) }
+        let found =
+            isActivator
+            ? revision(of: RequestParts(requestHead, of: bytes), requestHead.fields) : route(connection, bytes)
+        guard let target = found else { return replyUnrouted(connection, RequestParts(requestHead, of: bytes)) }
+        if connection.pointee.redirectPort != 0 {
+            let parts = RequestParts(requestHead, of: bytes)
+            if leadsToHTTPS(target, parts) { return redirect(connection, parts) }
+        }
         let isProxied = isSidecar && isFromActivator(RequestParts(requestHead, of: bytes), requestHead.fields)
         let traits = RequestTraits(requestHead)
         guard let exchange = open(connection, .none, traits, consume target, isProxied: isProxied) else {
@@ -39,6 +41,13 @@ extension Worker {
             telemetryBegins(exchange, connection, parts, requestHead.fields, telemetry)
         }
         admit(exchange, connection)
+    }
+
+    /// Where the request just parsed goes.
+    @inline(__always)
+    private func route(_ connection: Downstream, _ bytes: ByteView) -> RevisionTarget? {
+        guard isGateway else { return route(host: bytes[requestHead.host]) }
+        return gatewayTarget(connection, RequestParts(requestHead, of: bytes), requestHead.fields)
     }
 
     /// The revision that serves a request for `host`; nil if no rule has it. A sidecar has one, whatever the host.
@@ -84,6 +93,8 @@ extension Worker {
     private func list(_ target: RevisionTarget) {
         let cell = target.cell(options.index)
         cell.pointee.isListed = true
+        // Nobody asks a gateway for statistics.
+        guard !isGateway else { return }
         if !isSidecar { cell.pointee.stats.resume(now: now) }
         if isActivator, target.arrivals.note() { events.post(.arrived(target)) }
         listedTargets.append(target)
@@ -125,7 +136,9 @@ extension Worker {
             exchange.pointee.stage = .waiting
             // Who scales wants to know of the first request after a wait; a sidecar has nobody to tell.
             exchange.pointee.waited = !isSidecar
-            if target.cell(options.index).pointee.view.count == 0 {
+            if isGateway {
+                expectEndpoint(exchange)
+            } else if target.cell(options.index).pointee.view.count == 0 {
                 exchange.pointee.flags.insert(ResponseFlags(.coldStart))
             }
             if target.raiseDemand() { events.post(.demand(target)) }
@@ -144,6 +157,7 @@ extension Worker {
             let connection = downstreams[exchange.pointee.downstream]
         else { return release(grant.endpoint, of: target) }
         exchange.pointee.ticket = nil
+        if isGateway { endpointCame(exchange) }
         exchange.pointee.endpoint = grant.endpoint
         exchange.pointee.grantedAt = now
         dispatch(exchange, connection)
@@ -284,6 +298,7 @@ extension Worker {
             exchange.pointee.stage != .ended
         else { return }
         guard exchange.pointee.deadline <= now else { return armDeadline(exchange) }
+        if isGateway, exchange.pointee.stage == .waiting { return fail(exchange, .noEndpoint) }
         if exchange.pointee.requestDeadline <= now {
             guard !isSilent(exchange) else { return fail(exchange, .bodyTimeout) }
             expectBody(exchange)

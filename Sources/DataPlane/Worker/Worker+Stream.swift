@@ -13,10 +13,12 @@ extension Worker {
         connection.pointee.lastProgress = now
         let parts = RequestParts(head.pointee)
         if let desk, isQuestion(connection, session, stream, parts, head.pointee.fields, desk) { return }
-        guard let target = isActivator ? revision(of: parts, head.pointee.fields) : route(host: parts.host) else {
+        guard let target = streamTarget(connection, parts, head.pointee.fields) else {
             return replyUnrouted(connection, session, stream, parts, head.pointee.fields)
         }
-        if connection.pointee.redirectPort != 0 { return redirect(connection, session, stream, parts) }
+        if connection.pointee.redirectPort != 0, leadsToHTTPS(target, parts) {
+            return redirect(connection, session, stream, parts)
+        }
         let isProxied = isSidecar && isFromActivator(parts, head.pointee.fields)
         let traits = RequestTraits(parts)
         guard let exchange = open(connection, stream, traits, consume target, isProxied: isProxied) else {
@@ -27,6 +29,13 @@ extension Worker {
         if options.accessLog != .off { note(exchange, parts, head.pointee.fields) }
         if let telemetry { telemetryBegins(exchange, connection, parts, head.pointee.fields, telemetry) }
         admit(exchange, connection)
+    }
+
+    private func streamTarget(
+        _ connection: Downstream, _ parts: RequestParts, _ fields: borrowing FieldTable
+    ) -> RevisionTarget? {
+        if isActivator { return revision(of: parts, fields) }
+        return isGateway ? gatewayTarget(connection, parts, fields) : route(host: parts.host)
     }
 
     func refuse(

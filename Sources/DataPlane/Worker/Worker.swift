@@ -62,6 +62,8 @@ public final class Worker {
     let isActivator: Bool
     /// Whether who asks is one of Knative's parts, or has been through one: it looks at HTTP's status and text.
     var isBehindIngress: Bool { isSidecar || isActivator }
+    /// Whether it forwards as a gateway.
+    let isGateway: Bool
     /// Request log, metrics and spans; nil if there are none.
     let telemetry: WorkerTelemetry?
     let desk: QuestionDesk?
@@ -157,6 +159,7 @@ public final class Worker {
         limits = options.limits
         isSidecar = options.forwarding == .sidecar
         isActivator = options.forwarding == .activator
+        isGateway = options.forwarding == .gateway
         telemetry = options.telemetry.map { shared in
             // Ids must not come again when the process starts anew, so the clock is part of their seed.
             let seed = MonotonicClock.wallNanoseconds() &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(options.index) << 48
@@ -187,7 +190,7 @@ public final class Worker {
         scratch = .allocate(byteCount: Self.headroom + Self.readBytes, alignment: 64)
         sessionPlace = .allocate(byteCount: Self.sessionBytes, alignment: 64)
         transmitPlace = .allocate(byteCount: Self.sessionBytes, alignment: 64)
-        streamFields = HTTP2Fields(capacity: limits.http.fieldCount + 16)
+        streamFields = HTTP2Fields(capacity: limits.http.fieldCount + 16 + GatewayRule.fieldLimit)
         sessionPool = HTTP2Pool(
             limits: limits.http2Limits, streams: limits.streams, outboundBytes: limits.bufferedBytes,
             heads: limits.bufferedBytes / BufferPool.smallest)

@@ -11,6 +11,10 @@ final class WorkerListener {
     let redirectPort: UInt16
     /// What its connections are for.
     let purpose: ListenerPurpose
+    /// Whether cluster-local hosts are served.
+    let servesClusterLocal: Bool
+    /// Whether what is said about who asked is believed.
+    let believesForwarded: Bool
     /// Whether its certificates are its own and not those of all.
     let ownsCertificates: Bool
 
@@ -19,6 +23,8 @@ final class WorkerListener {
         socket = Listener(owning: descriptor)
         redirectPort = listener.redirectPort ?? 0
         purpose = listener.purpose
+        servesClusterLocal = listener.servesClusterLocal
+        believesForwarded = listener.believesForwarded
         ownsCertificates = listener.certificates != nil
         do throws(TLSSetupFailure) {
             tls = try listener.makeContext(options)

@@ -34,6 +34,9 @@ struct ProxySetup {
     /// TLS to the pods.
     var upstreamSecurity: UpstreamSecurity?
     var upstreamProtocol = UpstreamProtocol.http1
+    /// Of a gateway: its routes, and for each target what is done with its requests. They share the pods.
+    var routes = [Route(host: ProxyHarness.host, splits: [Split(target: 0, percent: 100)])]
+    var rules: [GatewayRule?] = [nil]
 }
 
 /// Real workers on a real port, pods and clients played by the test.
@@ -59,10 +62,14 @@ final class ProxyHarness {
             Endpoint(id: $0.offset, address: .loopback(port: $0.element.port), concurrency: setup.concurrency)
         }
         gate = RevisionGate(concurrency: setup.concurrency, queueLimit: setup.queueLimit, budget: WaitBudget())
-        target = RevisionTarget(
-            id: 1, name: "hello-00001", namespace: "default", gate: gate, timeouts: setup.timeouts,
-            upstreamProtocol: setup.upstreamProtocol, upstreamSecurity: setup.upstreamSecurity,
-            workerCount: setup.workers, now: MonotonicClock.now())
+        let gate = gate
+        let targets = setup.rules.map { rule in
+            RevisionTarget(
+                id: 1, name: "hello-00001", namespace: "default", gate: gate, timeouts: setup.timeouts,
+                upstreamProtocol: setup.upstreamProtocol, upstreamSecurity: setup.upstreamSecurity, rule: rule,
+                workerCount: setup.workers, now: MonotonicClock.now())
+        }
+        target = targets[0]
         logFile = Self.temporaryFile()
         log = try LogSink(descriptor: logFile)
         asked = try Mailbox()
@@ -79,11 +86,11 @@ final class ProxyHarness {
         options.certificates = setup.certificates
         options.tickets = setup.tickets
         group = try WorkerGroup(listeners: setup.listeners, options: options, log: log)
-        let routes = [Route(host: Self.host, splits: [Split(target: 0, percent: 100)])]
         _ = gate.setEndpoints(endpoints)
         let index = setup.forwarding == .activator ? RevisionIndex([target], clusterDomain: "cluster.local") : nil
         try group.start(
-            RoutingSnapshot(generation: 1, table: RouteTable(routes: routes), targets: [target], revisions: index))
+            RoutingSnapshot(
+                generation: 1, table: RouteTable(routes: setup.routes), targets: targets, revisions: index))
     }
 
     /// A new client connection to a listener.
