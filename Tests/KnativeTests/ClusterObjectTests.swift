@@ -224,9 +224,9 @@ import Testing
             "a.yaml:5:3: warning: spec.containerConcurency: unknown key \"containerConcurency\", skipped; did",
             "a.yaml:6:19: error: spec.timeoutSeconds: expected an integer, found the string \"60\"",
             "a.yaml:8:13: error: apiVersion: Revision of \"serving.knative.dev/v1beta1\" is not supported; write s",
-            "a.yaml:15:65: error: expected 1 <= 70000 <= 65535: subsets[0].ports[0].port",
+            "a.yaml:15:58: error: expected 1 <= 70000 <= 65535: subsets[0].ports[0].port",
             "a.yaml:15:29: error: subsets[0].addresses[0].ip: \"10.0.0.256\" is no address; an IPv4 address",
-            "a.yaml:18:7: warning: kind: objects of kind \"Pood\" are skipped; did you mean `Pod`?",
+            "a.yaml:18:7: warning: objects of kind \"Pood\" are skipped; did you mean `Pod`?",
         ]
         for text in expected { #expect(lines.contains { $0.hasPrefix(text) }, "\(text)\nin \(lines)") }
         #expect(lines.count == expected.count)
