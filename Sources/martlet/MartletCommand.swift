@@ -15,7 +15,9 @@ struct MartletCommand: ParsableCommand {
               martlet cert                                  how clients come to trust those certificates
             """,
         version: MartletVersion.text,
-        subcommands: [RunCommand.self, ValidateCommand.self, CertCommand.self, VersionCommand.self])
+        subcommands: [
+            RunCommand.self, IngressCommand.self, ValidateCommand.self, CertCommand.self, VersionCommand.self,
+        ])
 }
 
 /// The version of this build.
