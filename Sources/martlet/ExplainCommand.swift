@@ -19,15 +19,15 @@ struct ExplainCommand: ParsableCommand {
     @Argument(help: ArgumentHelp("REVISION or NAMESPACE/REVISION (default: all).", valueName: "REVISION"))
     var revision = ""
 
-    @Option(name: .long, help: ArgumentHelp("The socket of a run, or the directory it is in.", valueName: "PATH"))
-    var run: String?
+    @Option(name: .customLong("run"), help: ArgumentHelp("The socket of a run, or the directory it is in.", valueName: "PATH"))
+    var place: String?
 
     func run() throws {
-        do throws(RunQuestion.Failure) {
-            for line in try RunQuestion.explain(revision, run: run) { print(line) }
-        } catch {
+        let lines: [String]
+        do throws(RunQuestion.Failure) { lines = try RunQuestion.explain(revision, run: place) } catch {
             complain("error: \(error)")
             throw ExitCode(ExitStatus.failure)
         }
+        for line in lines { print(line) }
     }
 }

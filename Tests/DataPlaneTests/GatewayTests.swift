@@ -355,7 +355,7 @@ import Testing
 }
 
 @Suite struct GatewayRuleTests {
-    static let refused: [([String: String], String)] = [
+    static let refusals: [([String: String], String)] = [
         (["Content-Length": "5"], "a field that only a proxy sets: Content-Length"),
         (["Transfer-Encoding": "chunked"], "a field that only a proxy sets: Transfer-Encoding"),
         (["connection": "close"], "a field that only a proxy sets: connection"),
@@ -366,7 +366,7 @@ import Testing
         (["A": "\u{0}"], "no value of a field: A: \"\\0\""), (["A": " b"], "no value of a field: A: \" b\""),
     ]
 
-    @Test(arguments: refused) func refused(fields: [String: String], problem: String) {
+    @Test(arguments: refusals) func refused(fields: [String: String], problem: String) {
         var problems: [String] = []
         let rule = GatewayRule(fields: fields.merging(["Fine": "1"]) { $1 }, problems: &problems)
         #expect(problems == [problem])

@@ -111,29 +111,31 @@ import Testing
         ClusterEndpoints.Address(ip: ip, isReady: isReady, ports: ports)
     }
 
-    private func found(
-        _ addresses: [ClusterEndpoints.Address], port: UInt16 = 80, limit: Int = 100
-    ) -> (UpstreamProtocol?, [String]) {
+    /// Protocol and addresses as text.
+    private func found(_ addresses: [ClusterEndpoints.Address], port: UInt16 = 80, limit: Int = 100) -> String {
         let object = ClusterEndpoints(name: named("s"), addresses: addresses)
         let found = ServiceAddresses(object, port: port, limit: limit)
-        return (found.upstreamProtocol, found.addresses.map { "\($0.ipv4):\($0.port)" })
+        let words = found.addresses.map { "\($0.ipv4):\($0.port)" }
+        return ([found.upstreamProtocol.map { "\($0)" } ?? "-"] + words).joined(separator: " ")
     }
 
     @Test func table() {
-        #expect(found([address(1, ["http": 8012])]) == (.http1, ["1:8012"]))
-        #expect(found([address(1, ["http2": 8013])]) == (.h2c, ["1:8013"]))
-        #expect(found([address(1, ["h2c": 8013])], port: 80) == (.h2c, ["1:8013"]))
+        #expect(found([address(1, ["http": 8012])]) == "http1 1:8012")
+        #expect(found([address(1, ["http2": 8013])]) == "h2c 1:8013")
+        #expect(found([address(1, ["h2c": 8013])]) == "h2c 1:8013")
         let both = [address(1, ["http": 8012, "http2": 8013, "https": 8112])]
-        #expect(found(both, port: 80) == (.http1, ["1:8012"]) && found(both, port: 81) == (.h2c, ["1:8013"]))
-        #expect(found([address(1, ["web": 90])]) == (.http1, ["1:90"]))
-        #expect(found([address(1, ["web": 90, "admin": 91])]) == (nil, []))
-        #expect(found([address(1, ["http": 0])]) == (nil, []))
-        #expect(found([address(1, ["http": 8012], isReady: false)]) == (nil, []))
+        #expect(found(both) == "http1 1:8012")
+        #expect(found(both, port: 81) == "h2c 1:8013")
+        #expect(found([address(1, ["web": 90])]) == "http1 1:90")
+        #expect(found([address(1, ["web": 90, "admin": 91])]) == "-")
+        #expect(found([address(1, ["http": 0])]) == "-")
+        #expect(found([address(1, ["http": 8012], isReady: false)]) == "-")
         let some = [
             address(1, ["http": 1], isReady: false), address(2, ["http": 1]), address(2, ["http": 1]),
             address(3, ["other": 1]), address(4, ["http": 2]),
         ]
-        #expect(found(some) == (.http1, ["2:1", "4:2"]) && found(some, limit: 1) == (.http1, ["2:1"]))
+        #expect(found(some) == "http1 2:1 4:2")
+        #expect(found(some, limit: 1) == "http1 2:1")
         let nothing = ServiceAddresses(nil, port: 80, limit: 1)
         #expect(nothing.upstreamProtocol == nil && nothing.addresses.isEmpty)
     }

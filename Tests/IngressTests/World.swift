@@ -103,7 +103,8 @@ final class PlayedClient {
     init(port: UInt16, loop: Loop) throws {
         self.loop = loop
         switch Socket.connect(to: .loopback(port: port)) {
-        case .pending(let socket), .connected(let socket): fd = dup(socket.fd)
+        case .pending(let socket): fd = dup(socket.fd)
+        case .connected(let socket): fd = dup(socket.fd)
         case .failed(let code): throw Trouble("connect: \(code)")
         }
         watch = try loop.watch(fd, [.readable], { [unowned self] _ in read() })

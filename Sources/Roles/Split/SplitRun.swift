@@ -88,6 +88,7 @@ public final class SplitRun {
             .init(
                 name: "autoscaler",
                 arguments: ["autoscaler", "--cluster", cluster, "--listen", "\(autoscaler):8080"]
+                    + ["--metrics", "\(autoscaler):9090"]
                     + split.configAutoscaler.flatMap { ["--config-autoscaler", $0] } + log,
                 graceSeconds: 5))
         for number in 1...split.activators {

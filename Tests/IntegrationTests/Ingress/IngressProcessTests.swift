@@ -204,7 +204,7 @@ import Testing
         }
     }
 
-    static let misuse: [([String], String)] = [
+    static let misuses: [([String], String)] = [
         (["--cluster", ""], "--cluster"), ([], "--cluster"),
         (["--cluster", "x", "--http", "nowhere"], "--http nowhere: no address"),
         (["--cluster", "x", "--https", ":8443"], "--https: certificates are missing"),
@@ -212,7 +212,7 @@ import Testing
         (["--cluster", "x", "--local", "127.0.0.1:8080"], "--local 127.0.0.1:8080: the same as --http"),
     ]
 
-    @Test(arguments: misuse) func misuse(arguments: [String], text: String) throws {
+    @Test(arguments: misuses) func misuse(arguments: [String], text: String) throws {
         let ended = try Martlet.command(["ingress"] + arguments)
         #expect(ended.status == 64 && ended.log.contains(text), "\(ended)")
     }

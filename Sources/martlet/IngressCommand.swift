@@ -1,0 +1,176 @@
+import ArgumentParser
+import ClusterLink
+import EventLoop
+import Glibc
+import Ingress
+import Logging
+import Roles
+import Telemetry
+
+/// `martlet ingress`.
+struct IngressCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "ingress",
+        abstract: "Serve the hosts of Knative's Ingress objects: routes, splits, headers, TLS.",
+        discussion: """
+            EXAMPLES
+              martlet ingress --cluster objects/
+              martlet ingress --cluster unix:/run/martlet/cluster.sock --http :80 --local 127.0.0.1:8081
+              martlet ingress --cluster objects/ --http :80 --https :443 --certs certs/ --redirect-https
+
+            The objects are Ingress (networking.internal.knative.dev/v1alpha1) and Endpoints (v1), as YAML in a watched
+            folder or from the socket of martlet run --split. Cluster-local hosts are served at --local alone; without
+            it they are served at --http if that is a loopback address. SIGTERM drains and ends.
+            """)
+
+    @Option(
+        name: .long, help: ArgumentHelp("Where the objects come from: a folder, or unix:PATH.", valueName: "SOURCE"))
+    var cluster: String
+
+    @Option(
+        name: .long, help: ArgumentHelp("Where clients connect: ADDRESS:PORT, :PORT or PORT.", valueName: "ADDR"))
+    var http = "127.0.0.1:8080"
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp("Where clients connect with TLS as well (default: nowhere).", valueName: "ADDR"))
+    var https: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Certificates for --https: tls.crt and tls.key, and NAME.crt with NAME.key for further hosts. Watched.",
+            valueName: "DIR"))
+    var certs: String?
+
+    @Flag(name: .long, help: "Answer requests at --http with a redirect to --https, whatever their Ingress says.")
+    var redirectHttps = false
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Where parts of the cluster connect; cluster-local hosts are served only there.", valueName: "ADDR"))
+    var local: String?
+
+    @Option(name: .long, help: "The cluster's domain, for short names of its hosts.")
+    var clusterDomain = "cluster.local"
+
+    @Option(name: .long, help: ArgumentHelp("Data-plane threads (default: one a core).", valueName: "N"))
+    var workers: Int?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp("How long requests may still take after SIGTERM.", valueName: "SECONDS"))
+    var drainDeadline = 30.0
+
+    @Option(name: .long, help: "Access log on standard output: envoy, common, combined, json or off.")
+    var accessLog = "envoy"
+
+    @Option(name: .long, help: "Form of the log on standard error: text or json.")
+    var log = "text"
+
+    @Option(name: .long, help: "Least level of the log: debug, info, notice, warning, error.")
+    var logLevel = "info"
+
+    @Flag(name: .long, help: "Believe X-Forwarded-* and X-Request-Id from clients: another proxy stands in front.")
+    var trustForwarded = false
+
+    /// Here and not in `run`, so that a complaint comes with this command's usage.
+    func validate() throws { _ = try resolved() }
+
+    func run() throws {
+        let form = LogForm(rawValue: log)
+        let level = Logger.Level(rawValue: logLevel)
+        let logger = Logger(label: "martlet") { label in
+            ConsoleLog(label: label, form: form ?? .text, level: level ?? .info)
+        }
+        let options = try resolved()
+        let role = try makeRole(options, try openCertificates(), logger)
+        throw ExitCode(try role.run())
+    }
+
+    private func resolved() throws -> IngressRoleOptions {
+        var options = IngressRoleOptions()
+        var problems: [String] = []
+        if ClusterPlace(cluster) == nil {
+            problems.append("--cluster \(cluster): expected a folder or unix:PATH")
+        }
+        addAddresses(to: &options, &problems)
+        if let workers {
+            if (1...256).contains(workers) {
+                options.workers = workers
+            } else {
+                problems.append("--workers \(workers): expected 1 to 256")
+            }
+        }
+        if let format = AccessLogFormat(rawValue: accessLog) {
+            options.accessLog = format
+        } else {
+            problems.append("--access-log \(accessLog): expected envoy, common, combined, json or off")
+        }
+        if LogForm(rawValue: log) == nil { problems.append("--log \(log): expected text or json") }
+        if Logger.Level(rawValue: logLevel) == nil {
+            problems.append("--log-level \(logLevel): expected debug, info, notice, warning or error")
+        }
+        if (0...86_400).contains(drainDeadline) {
+            options.drainDeadlineMilliseconds = UInt64(drainDeadline * 1_000)
+        } else {
+            problems.append("--drain-deadline \(drainDeadline): expected 0 to 86400 seconds")
+        }
+        options.ingress.clusterDomain = clusterDomain
+        options.ingress.redirectsToHTTPS = redirectHttps
+        options.trustsForwarded = trustForwarded
+        guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
+        return options
+    }
+
+    private func addAddresses(to options: inout IngressRoleOptions, _ problems: inout [String]) {
+        func read(_ text: String, _ option: String) -> SocketAddress? {
+            if let address = SocketAddress(text) { return address }
+            problems.append("\(option) \(text): no address; expected ADDRESS:PORT, :PORT or PORT, as 127.0.0.1:8080")
+            return nil
+        }
+        if let address = read(http, "--http") { options.http = address }
+        options.https = https.flatMap { read($0, "--https") }
+        options.local = local.flatMap { read($0, "--local") }
+        // The kernel would share one port between both.
+        let all = [("--http", options.http), ("--https", options.https), ("--local", options.local)]
+        for (index, (option, address)) in all.enumerated() {
+            guard let address, address.port != 0 else { continue }
+            for (earlier, other) in all[..<index] where other == address {
+                problems.append("\(option) \(address): the same as \(earlier); each needs an address of its own")
+            }
+        }
+        if https != nil, certs == nil { problems.append("--https: certificates are missing; give --certs DIR") }
+        if https == nil, certs != nil { problems.append("--certs: nothing uses it; give --https ADDR too") }
+        if https == nil, redirectHttps {
+            problems.append("--redirect-https: there is no place to redirect to; give --https ADDR")
+        }
+    }
+
+    /// Reads the certificates; prints every problem, and ends with 78 if there is one.
+    private func openCertificates() throws -> OpenedCertificates? {
+        guard https != nil, let certs else { return nil }
+        do throws(CertificateFailure) {
+            return try OpenedCertificates(.folder(certs), domain: clusterDomain)
+        } catch {
+            for problem in error.problems { complain(problem) }
+            throw ExitCode(ExitStatus.badConfiguration)
+        }
+    }
+
+    private func makeRole(
+        _ options: IngressRoleOptions, _ certificates: OpenedCertificates?, _ logger: Logger
+    ) throws -> IngressRole {
+        guard let place = ClusterPlace(cluster) else { throw ValidationError("--cluster \(cluster): no place") }
+        do {
+            return try IngressRole(options, certificates: certificates, logger: logger) { loop in
+                try place.source(loop: loop, log: logger)
+            }
+        } catch let error as SystemError where error.call.hasPrefix("listen") {
+            let hint = error.code == EACCES ? "; ports below 1024 need the capability CAP_NET_BIND_SERVICE" : ""
+            complain("error: \(error)\(hint); choose another address with --http, --https or --local")
+            throw ExitCode(ExitStatus.cannotBind)
+        }
+    }
+}
