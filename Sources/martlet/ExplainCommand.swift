@@ -19,7 +19,9 @@ struct ExplainCommand: ParsableCommand {
     @Argument(help: ArgumentHelp("REVISION or NAMESPACE/REVISION (default: all).", valueName: "REVISION"))
     var revision = ""
 
-    @Option(name: .customLong("run"), help: ArgumentHelp("The socket of a run, or the directory it is in.", valueName: "PATH"))
+    @Option(
+        name: .customLong("run"),
+        help: ArgumentHelp("The socket of a run, or the directory it is in.", valueName: "PATH"))
     var place: String?
 
     func run() throws {

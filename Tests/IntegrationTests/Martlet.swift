@@ -130,7 +130,8 @@ final class Martlet: @unchecked Sendable {  // all that changes is guarded by `c
     /// The port it listens at, as its log tells.
     func port() throws -> UInt16 {
         if let knownPort { return knownPort }
-        let pattern = /listening.*address[^ ,]*:(\d+)/
+        // A split run passes on what its roles say, each line behind a name: it is the ingress that listens for us.
+        let pattern = /(?:^|\n)(?:ingress \| )?[^|\n]*listening.*address[^ ,]*:(\d+)/
         _ = waitForLog { $0.contains(pattern) || self.hasEnded }
         guard let match = log.firstMatch(of: pattern), let port = UInt16(match.1) else {
             throw Failure("it does not listen:\n\(tail)")

@@ -117,8 +117,9 @@ extension Activator {
 
     private func closeWindow(isComplete: Bool) {
         stats.awaited = 0
+        let marks = stats.marks  // not read inside: the book is a part of `stats`
         let lines = stats.book.close(windowNanoseconds: stats.windowNanoseconds, isHeard: sink.isConnected) { id in
-            guard isComplete, let throttler = throttlersByNumber[id], let mark = stats.marks[id] else { return false }
+            guard isComplete, let throttler = throttlersByNumber[id], let mark = marks[id] else { return false }
             return throttler.target.arrivals.forget(since: mark)
         }
         var entries: [(namespace: String, name: String, report: WindowReport)] = []

@@ -11,6 +11,7 @@ public struct ClusterIngress: Sendable, Equatable {
         /// Fields to set on the requests, as `Knative-Serving-Revision`.
         public var appendHeaders: [String: String]
 
+        /// A share with every part given.
         public init(service: ObjectName, port: UInt16 = 80, percent: Int = 100, appendHeaders: [String: String] = [:]) {
             self.service = service
             self.port = port
@@ -32,6 +33,7 @@ public struct ClusterIngress: Sendable, Equatable {
         /// At least one; they sum to 100.
         public var splits: [Split]
 
+        /// A path with these shares.
         public init(splits: [Split]) { self.splits = splits }
     }
 
@@ -44,6 +46,7 @@ public struct ClusterIngress: Sendable, Equatable {
         /// In order: the most specific one that matches.
         public var paths: [Path]
 
+        /// A rule for these hosts.
         public init(hosts: [String], isClusterLocal: Bool = false, paths: [Path]) {
             self.hosts = hosts
             self.isClusterLocal = isClusterLocal
@@ -68,6 +71,7 @@ public struct ClusterIngress: Sendable, Equatable {
         /// `secretNamespace`.
         public var secretNamespace: String
 
+        /// A certificate for these hosts.
         public init(hosts: [String], secretName: String = "", secretNamespace: String = "") {
             self.hosts = hosts
             self.secretName = secretName
@@ -87,6 +91,7 @@ public struct ClusterIngress: Sendable, Equatable {
     /// Certificates. They count for the version only.
     public var tls: [TLS] = []
 
+    /// An Ingress with these rules.
     public init(name: ObjectName, rules: [Rule] = []) {
         self.name = name
         self.rules = rules

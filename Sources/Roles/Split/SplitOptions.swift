@@ -20,8 +20,11 @@ public struct SplitOptions: Sendable {
     public var logForm = "text"
     /// How long the first activator is waited for before the ingress starts, in milliseconds. Default 5,000.
     public var activatorMilliseconds: UInt64 = 5_000
-    /// How long the activators may take to end after SIGTERM, in milliseconds. Default 15,000.
-    public var activatorStopMilliseconds: UInt64 = 15_000
+    /// How long an activator still takes requests after SIGTERM, in milliseconds. Default 200: by then the ingress has
+    /// ended. Knative's 45 s are for a cluster that must hear of it.
+    public var activatorDrainMilliseconds: UInt64 = 200
+    /// How long requests under way in an activator are waited for after that, in milliseconds. Default 30,000.
+    public var activatorLimitMilliseconds: UInt64 = 30_000
 
     /// The defaults.
     public init() {}

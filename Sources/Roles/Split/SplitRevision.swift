@@ -80,7 +80,7 @@ final class SplitRevision {
         hub.publish(.applied(.scale(scale)))
         guard changed else { return }
         let ready = pods.filter(\.isReady).count
-        log.info("scale", metadata: ["desired": "\(desired)", "ready": "\(ready)", "why": "\(scale.explanation)"])
+        log.debug("scale", metadata: ["desired": "\(desired)", "ready": "\(ready)", "why": "\(scale.explanation)"])
     }
 
     /// Mode and number of activators; the status is ours.

@@ -14,6 +14,8 @@ final class SplitRoles {
         var name: String
         /// The command of `martlet` and its options.
         var arguments: [String]
+        /// What it gets besides the inherited variables.
+        var environment: [String: String] = [:]
         /// Between SIGTERM and SIGKILL, in seconds.
         var graceSeconds: Double
     }
@@ -39,6 +41,7 @@ final class SplitRoles {
     func start(_ role: Role) {
         var spec = PodSpec(revision: "martlet-\(role.name)", command: [executable] + role.arguments)
         spec.isAskedForReadiness = false
+        spec.environment = role.environment.map { PodSpec.Variable(name: $0.key, value: $0.value) }
         spec.graceSeconds = role.graceSeconds
         running[platform.start(spec)] = role
     }

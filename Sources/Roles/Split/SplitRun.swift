@@ -100,7 +100,13 @@ public final class SplitRun {
                         "activator", "--cluster", cluster, "--autoscaler", "\(autoscaler):8080",
                         "--http", "\(host):8012", "--http2", "\(host):8013", "--metrics", "\(host):9090",
                     ] + log,
-                    graceSeconds: Double(split.activatorStopMilliseconds) / 1_000))
+                    environment: [
+                        "POD_NAME": "activator-\(number)", "POD_IP": host,
+                        "MARTLET_DRAIN_MILLISECONDS": "\(split.activatorDrainMilliseconds)",
+                        "MARTLET_DRAIN_LIMIT_MILLISECONDS": "\(split.activatorLimitMilliseconds)",
+                    ],
+                    graceSeconds: Double(split.activatorDrainMilliseconds + split.activatorLimitMilliseconds) / 1_000
+                        + 1))
         }
         platform.onActivators = { [unowned self] count in
             if count > 0 { startIngress() }
