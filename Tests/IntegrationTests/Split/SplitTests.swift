@@ -97,10 +97,21 @@ import Testing
             #expect(try martlet.get(manifest.host).status == 200, "\(martlet.tail)")
             let long = try martlet.connect()
             try long.request(manifest.host, "/slow?ms=3000")
-            #expect(try !wait(1) { long.isSilent(milliseconds: 0) == false })
+            #expect(long.isSilent(milliseconds: 500))
             martlet.signal(SIGTERM)
             #expect(try long.readAnswer().status == 200, "\(martlet.tail)")
             #expect(martlet.waitForEnd() == 0, "\(martlet.tail)")
+        }
+    }
+
+    /// An address that is taken ends the run with 71 and the reason.
+    @Test func takenAddress() throws {
+        try Martlet.serving(Manifest()) { other throws in
+            let port = try other.port()
+            let scratch = Scratch()
+            let file = scratch.write("service.yaml", Manifest().text)
+            let ended = try Martlet.command(["run", "--split", "--http", "127.0.0.1:\(port)", file], scratch: scratch)
+            #expect(ended.status == 71 && ended.log.contains("ingress | error: listen"), "\(ended)")
         }
     }
 
