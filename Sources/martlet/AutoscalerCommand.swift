@@ -69,12 +69,14 @@ struct AutoscalerCommand: ParsableCommand {
             ConsoleLog(label: label, form: form ?? .text, level: level ?? .info)
         }
         let options = try resolved()
+        let status: Int32
         do throws(SystemError) {
-            throw ExitCode(try AutoscalerRole(options, logger: logger).run())
+            status = try AutoscalerRole(options, logger: logger).run()
         } catch {
             complain("error: \(error)")
             throw ExitCode(error.call.hasPrefix("listen") ? ExitStatus.cannotBind : ExitStatus.failure)
         }
+        throw ExitCode(status)
     }
 
     private func resolved() throws -> AutoscalerRoleOptions {
