@@ -9,7 +9,7 @@ import shutil
 import machine
 
 HOST = "bench.default.localhost"
-UPSTREAM_PORT, PROXY_PORT, TLS_PORT, H2C_PORT, H2C_UPSTREAM_PORT = 19000, 19001, 19002, 19003, 19004
+PORTS = UPSTREAM_PORT, PROXY_PORT, TLS_PORT, H2C_PORT, H2C_UPSTREAM_PORT = 19000, 19001, 19002, 19003, 19004
 
 
 @dataclasses.dataclass
@@ -32,6 +32,7 @@ class Candidate:
     environment: object = lambda setting: {}    # function from Setting to the variables of the process
     starts_application: bool = False            # as its own pod
     keeps_connections_apart: bool = False       # a client connection is an upstream connection: nothing idle to hold
+    follows_client: bool = False                # it speaks to the application what the client speaks to it
 
 
 def relay(setting):
@@ -89,13 +90,14 @@ SAME = {"plain": PROXY_PORT, "tls": TLS_PORT, "h2c": PROXY_PORT}  # cleartext HT
 
 CANDIDATES = {
     "direct": Candidate(None, {"plain": UPSTREAM_PORT}),
-    "relay": Candidate(relay, {"plain": PROXY_PORT, "h2c": PROXY_PORT}, keeps_connections_apart=True),
+    "relay": Candidate(relay, {"plain": PROXY_PORT, "h2c": PROXY_PORT}, keeps_connections_apart=True,
+                       follows_client=True),
     "nginx": Candidate(nginx, {**SAME, "h2c": H2C_PORT}, shares_upstream=False, has_master=True),
     "haproxy": Candidate(haproxy, SAME),
     "h2o": Candidate(h2o, SAME, upstreams=("application",), shares_upstream=False),
     "nghttpx": Candidate(nghttpx, SAME, has_master=True),
     "martlet": Candidate(martlet, SAME, starts_application=True),
-    "martlet-queue": Candidate(queue, SAME, environment=queue_environment),
+    "martlet-queue": Candidate(queue, SAME, environment=queue_environment, follows_client=True),
 }
 
 

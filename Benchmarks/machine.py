@@ -176,6 +176,19 @@ def wait_for_answer(port, host, path="/", seconds=15, has_tls=False):
     raise RuntimeError(f"no answer on port {port} within {seconds} s: {last}")
 
 
+def wait_until_free(port, seconds=15):
+    """The threads of a killed worker may hold its port longer than the worker itself is seen."""
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            probe.listen(1)
+            return
+        time.sleep(0.01)
+    raise RuntimeError(f"port {port} is still taken after {seconds} s")
+
+
 def wait_for_port(port, seconds=15):
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:

@@ -49,6 +49,10 @@ class Scenario:
     kind: str = "load"
     streams: int = 0                # open streams of each idle HTTP/2 connection; 0: HTTP/1.1
 
+    @property
+    def speaks_http2(self):
+        return self.streams > 0 or self.load in (h2load, unary_call)
+
 
 # ---------------------------------------------------------------- load for so many seconds
 

@@ -24,7 +24,7 @@ import sys
 import time
 
 import machine
-from candidates import CANDIDATES, H2C_UPSTREAM_PORT, HOST, PROXY_PORT, UPSTREAM_PORT, Setting
+from candidates import CANDIDATES, H2C_UPSTREAM_PORT, HOST, PORTS, PROXY_PORT, UPSTREAM_PORT, Setting
 from scenarios import SCENARIOS, Target, idle_connections, idle_count
 
 FOREIGN_LIMIT = 0.15
@@ -41,6 +41,9 @@ def takes_part(name, scenario):
     candidate = CANDIDATES[name]
     if scenario.entry not in candidate.entries or (candidate.command is None and scenario.kind != "paced"):
         return False
+    # One protocol throughout: not HTTP/2 to an application of HTTP/1.1, nor a question in HTTP/1.1 of one of HTTP/2.
+    if candidate.follows_client and scenario.speaks_http2 and (scenario.streams or scenario.upstream == "application"):
+        return False
     if scenario.kind == "idle":
         return not candidate.keeps_connections_apart
     return scenario.upstream in candidate.upstreams
@@ -56,6 +59,8 @@ def started(name, scenario, tools, martlet):
     candidate = CANDIDATES[name]
     with contextlib.ExitStack() as stack:
         known = {os.getpid()}
+        for port in PORTS:
+            machine.wait_until_free(port)
         if not candidate.starts_application:
             for program, port in [("application", UPSTREAM_PORT), ("h2c", H2C_UPSTREAM_PORT)]:
                 upstream = machine.running(program, [tools / program], machine.LOAD_CPU, PORT=str(port), TIMES="off")
@@ -69,7 +74,7 @@ def started(name, scenario, tools, martlet):
         begun = time.monotonic()
         command = candidate.command(setting)
         proxy = stack.enter_context(machine.running(name, command, machine.PROXY_CPU, **environment))
-        if name == "relay" and scenario.upstream == "h2c":  # nobody behind it speaks HTTP/1.1
+        if candidate.follows_client and scenario.upstream == "h2c":  # nobody behind it speaks HTTP/1.1
             machine.wait_for_port(PROXY_PORT)
         else:
             machine.wait_for_answer(PROXY_PORT, HOST)
