@@ -14,7 +14,9 @@ struct MartletCommand: ParsableCommand {
               martlet cert                                  how clients come to trust those certificates
             """,
         version: MartletVersion.text,
-        subcommands: [RunCommand.self, ActivatorCommand.self, ValidateCommand.self, CertCommand.self, VersionCommand.self])
+        subcommands: [
+            RunCommand.self, ActivatorCommand.self, ValidateCommand.self, CertCommand.self, VersionCommand.self,
+        ])
 }
 
 /// The version of this build.
