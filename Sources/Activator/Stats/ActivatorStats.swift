@@ -127,8 +127,10 @@ extension Activator {
 
     private func closeWindow(isComplete: Bool) {
         stats.isAwaiting = false
-        let lines = stats.book.close(windowNanoseconds: stats.windowNanoseconds, isHeard: sink.isConnected) { id in
-            guard isComplete, let throttler = throttlersByNumber[id], let mark = stats.marks[id] else { return false }
+        // Read before the book is written to.
+        let (marks, length) = (stats.marks, stats.windowNanoseconds)
+        let lines = stats.book.close(windowNanoseconds: length, isHeard: sink.isConnected) { id in
+            guard isComplete, let throttler = throttlersByNumber[id], let mark = marks[id] else { return false }
             return throttler.target.arrivals.forget(since: mark)
         }
         var entries: [(namespace: String, name: String, report: WindowReport)] = []
