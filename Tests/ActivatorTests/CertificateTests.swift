@@ -52,7 +52,8 @@ import Testing
         #expect(change.trustsAnew && !change.servesAnew && all.trust?.count == 2)
     }
 
-    /// A pod that can prove whose it is gets the request over TLS; one of another namespace gets none. Probes are plain.
+    /// A pod that can prove whose it is gets the request over TLS; one of another namespace gets none. Probes are
+    /// plain.
     @Test(arguments: ["kn-user-default", "kn-user-other"]) func podsOverTLS(name: String) throws {
         let folder = try Folder(), authority = try Self.authority()
         try folder.write("ca.crt", authority.pem.certificate)
