@@ -115,19 +115,19 @@ import Testing
         for source in [first, second] { source.watch([]) { _ in } }
         reader.watch([.endpoints]) { told.hear($0) }
         let key = ObjectKey(.endpoints, name("activator-service"))
-        func told(_ ips: Set<UInt32>) -> Bool {
+        func hears(_ ips: Set<UInt32>) -> Bool {
             guard case .endpoints(let object)? = told.store[key] else { return ips.isEmpty && told.syncs > 0 }
             return Set(object.addresses.map(\.ip)) == ips
         }
         first.apply(.endpoints(endpoints("activator-service", 1)))
         second.apply(.endpoints(endpoints("activator-service", 2)))
-        #expect(run(stage.loop) { told([1, 2]) })
+        #expect(run(stage.loop) { hears([1, 2]) })
         second.apply(.endpoints(endpoints("activator-service", 3, 1)))
-        #expect(run(stage.loop) { told([1, 3]) })
+        #expect(run(stage.loop) { hears([1, 3]) })
         second.close()
-        #expect(run(stage.loop) { told([1]) })
+        #expect(run(stage.loop) { hears([1]) })
         first.close()
-        #expect(run(stage.loop) { told([]) && told.store[key] == nil })
+        #expect(run(stage.loop) { hears([]) && told.store[key] == nil })
         #expect(registered.last == ClusterEndpoints(name: key.name))
     }
 
