@@ -8,7 +8,8 @@ import shutil
 
 import machine
 
-HOST = "bench.default.localhost"
+# An activator knows a revision by such a name too: revision, namespace, svc, cluster domain.
+HOST = "bench.default.svc.localhost"
 PORTS = UPSTREAM_PORT, PROXY_PORT, TLS_PORT, H2C_PORT, H2C_UPSTREAM_PORT = 19000, 19001, 19002, 19003, 19004
 
 
@@ -64,7 +65,7 @@ def martlet(setting):
                            is_h2c=setting.upstream == "h2c")
     (setting.folder / "service.yaml").write_text(text)
     arguments = [setting.martlet, "run", setting.folder / "service.yaml", "--workers", 1,
-                 "--http", f"127.0.0.1:{PROXY_PORT}", "--access-log", "off"]
+                 "--http", f"127.0.0.1:{PROXY_PORT}", "--access-log", "off", "--domain", "svc.localhost"]
     if setting.entry == "tls":
         arguments += ["--https", f"127.0.0.1:{TLS_PORT}", "--certs", machine.RUN / "certificates"]
     return arguments
@@ -86,6 +87,30 @@ def queue_environment(setting):
         "MARTLET_ADMIN_LISTEN": "127.0.0.1:19022", "MARTLET_STAT_LISTEN": "127.0.0.1:19090"}
 
 
+def activator(setting):
+    """A revision of one pod, the application; with no mesh it is not asked whether it is a queue-proxy."""
+    objects = setting.folder / "objects"
+    objects.mkdir()
+    port = H2C_UPSTREAM_PORT if setting.upstream == "h2c" else UPSTREAM_PORT
+    (objects / "bench.yaml").write_text(f"""
+apiVersion: serving.knative.dev/v1
+kind: Revision
+metadata: {{namespace: default, name: bench}}
+spec: {{containerConcurrency: 1000, timeoutSeconds: 300, containers: [{{image: example.com/application}}]}}
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {{namespace: default, name: bench-private}}
+subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: http, port: {port}}}]}}]
+""")
+    return [setting.martlet, "activator", "--cluster", objects, "--workers", 1, "--http", f"127.0.0.1:{PROXY_PORT}",
+            "--http2", f"127.0.0.1:{H2C_PORT}", "--metrics", "127.0.0.1:19091"]
+
+
+def activator_environment(setting):
+    return {"CLUSTER_DOMAIN": "localhost", "MARTLET_MESH": "disabled"}
+
+
 SAME = {"plain": PROXY_PORT, "tls": TLS_PORT, "h2c": PROXY_PORT}  # cleartext HTTP/2 is told apart by its first bytes
 
 CANDIDATES = {
@@ -97,6 +122,8 @@ CANDIDATES = {
     "h2o": Candidate(h2o, SAME, upstreams=("application",), shares_upstream=False),
     "nghttpx": Candidate(nghttpx, SAME, has_master=True),
     "martlet": Candidate(martlet, SAME, starts_application=True),
+    "martlet-activator": Candidate(activator, {"plain": PROXY_PORT, "h2c": PROXY_PORT}, follows_client=True,
+                                   environment=activator_environment),
     "martlet-queue": Candidate(queue, SAME, environment=queue_environment, follows_client=True),
 }
 

@@ -25,10 +25,12 @@ public final class FolderSource: ClusterSource {
     private var told: Set<ObjectFolder.Trouble> = []
     private var isUnreadable = false
     private var isRefusalTold = false
+    /// Why the last object was not written; nil: it was.
+    private var unwritten: SystemError?
 
     /// Will read the folder at `path`. Written objects go to `output`, another folder, as
-    /// `Kind.namespace.name.json`; nil refuses them with one line in the log.
-    /// - Throws: if the folder cannot be watched.
+    /// `Kind.namespace.name.json`; it is made if it is missing. Nil refuses them with one line in the log.
+    /// - Throws: if the folder cannot be watched, or the other one not be made.
     public init(
         path: String, output: String? = nil, loop: Loop, log: Logger, limits: ClusterLimits = ClusterLimits()
     ) throws(SystemError) {
@@ -37,6 +39,7 @@ public final class FolderSource: ClusterSource {
         self.loop = loop
         self.log = log
         folder = ObjectFolder(path: path, limits: limits)
+        if let output { try FolderFiles.make(output) }
         let watch = try FileWatch(loop: loop) { [weak self] in self?.read() }
         try watch.add(folder: path)
         self.watch = watch
@@ -65,8 +68,13 @@ public final class FolderSource: ClusterSource {
             return
         }
         let file = "\(output)/\(object.kind.rawValue).\(object.name.namespace).\(object.name.name).json"
-        do throws(SystemError) { try FolderFiles.replace(file, with: object.json + [UInt8(ascii: "\n")]) } catch {
-            log.error("cannot write an object", metadata: ["reason": "\(error)"])
+        do throws(SystemError) {
+            try FolderFiles.replace(file, with: object.json + [UInt8(ascii: "\n")])
+            unwritten = nil
+        } catch {
+            // A full disk is told once, not for every object.
+            if unwritten?.code != error.code { log.error("cannot write objects", metadata: ["reason": "\(error)"]) }
+            unwritten = error
         }
     }
 

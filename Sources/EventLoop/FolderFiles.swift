@@ -33,6 +33,14 @@ public enum FolderFiles {
         }
     }
 
+    /// Makes the folder at `path`, which others may read, unless there is one.
+    public static func make(_ path: String) throws(SystemError) {
+        guard mkdir(path, 0o755) != 0 else { return }
+        let code = clinux_errno()
+        guard code == EEXIST else { throw SystemError(call: "mkdir \(path)", code: code) }
+        _ = try names(of: path)
+    }
+
     /// Writes a file anew (mode 0644 less the umask); whoever reads sees the old contents or the new ones.
     public static func replace(_ path: String, with bytes: [UInt8]) throws(SystemError) {
         let temporary = path + ".new"

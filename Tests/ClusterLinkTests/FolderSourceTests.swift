@@ -1,4 +1,5 @@
 import EventLoop
+import Foundation
 import Glibc
 import Knative
 import Testing
@@ -69,6 +70,24 @@ import Testing
         reader.apply(scale("b", 1))
         reader.apply(scale("b", 2))
         #expect(lines.all.count == 1 && lines.all[0].contains("takes no objects"))
+    }
+
+    /// The folder of what is written is made; where it cannot be, that is said at once.
+    @Test func theOtherFolderIsMade() throws {
+        let folder = Folder(), loop = try Loop(), lines = Lines()
+        let place = folder.path + "/decisions"
+        let source = try FolderSource(path: folder.path, output: place, loop: loop, log: lines.log)
+        source.apply(scale("a", 3))
+        #expect(try FolderFiles.names(of: place) == ["Scale.default.a.json"])
+        for wrong in [place + "/Scale.default.a.json", folder.path + "/no/where"] {
+            #expect(throws: SystemError.self) {
+                try FolderSource(path: folder.path, output: wrong, loop: loop, log: lines.log)
+            }
+        }
+        try FileManager.default.removeItem(atPath: place)
+        source.apply(scale("a", 4))
+        source.apply(scale("a", 5))
+        #expect(lines.all.count == 1 && lines.all[0].contains("cannot write objects"), "\(lines.all)")
     }
 
     @Test func aFolderThatIsNotThere() throws {
