@@ -27,6 +27,20 @@ import Testing
         }
     }
 
+    /// `martlet explain` finds an all-in-one run by itself, and says which revisions there are.
+    @Test func explainOfAnAllInOneRun() throws {
+        let manifest = Manifest { $0.annotations = [("min-scale", "1")] }
+        try Martlet.serving(manifest) { martlet throws in
+            #expect(try martlet.get(manifest.host).status == 200)
+            let known = try Martlet.command(["explain", "app-00001"], scratch: martlet.scratch)
+            #expect(known.status == 0 && known.out.contains("because    1 pod"), "\(known)")
+            let unknown = try Martlet.command(["explain", "default/app-0001"], scratch: martlet.scratch)
+            #expect(unknown.out.contains("did you mean app-00001?"), "\(unknown)")
+        }
+        let alone = try Martlet.command(["explain"])
+        #expect(alone.status == 1 && alone.log.contains("no run of martlet"), "\(alone)")
+    }
+
     /// HTTP/2 all the way: gRPC through ingress, activator and queue-proxy.
     @Test func gRPC() throws {
         let manifest = Foreign.grpc()
