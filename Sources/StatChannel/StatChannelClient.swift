@@ -85,7 +85,8 @@ public final class StatChannelClient {
 
     /// A channel to `server` that is not begun.
     ///
-    /// - Parameter seed: For masks, the handshake's key and the jitter of pauses; from a source that others cannot guess.
+    /// - Parameter seed: For masks, the handshake's key and the jitter of pauses; from a source that others cannot
+    ///   guess.
     public convenience init(loop: Loop, server: StatServerAddress, seed: UInt64) {
         self.init(loop: loop, server: server, seed: seed, limits: StatChannelLimits())
     }

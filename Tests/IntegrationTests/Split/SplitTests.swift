@@ -27,6 +27,38 @@ import Testing
         }
     }
 
+    /// `martlet explain` finds an all-in-one run by itself, and says which revisions there are.
+    @Test func explainOfAnAllInOneRun() throws {
+        let manifest = Manifest { $0.annotations = [("min-scale", "1")] }
+        try Martlet.serving(manifest) { martlet throws in
+            #expect(try martlet.get(manifest.host).status == 200)
+            let known = try Martlet.command(["explain", "app-00001"], scratch: martlet.scratch)
+            #expect(known.status == 0 && known.out.contains("because    1 pod"), "\(known)")
+            let unknown = try Martlet.command(["explain", "default/app-0001"], scratch: martlet.scratch)
+            #expect(unknown.out.contains("did you mean app-00001?"), "\(unknown)")
+        }
+        let alone = try Martlet.command(["explain"])
+        #expect(alone.status == 1 && alone.log.contains("no run of martlet"), "\(alone)")
+    }
+
+    /// HTTP/2 all the way: gRPC through ingress, activator and queue-proxy.
+    @Test func gRPC() throws {
+        let manifest = Foreign.grpc()
+        try Martlet.serving(manifest, Self.flags) { martlet throws in
+            try martlet.expectCases("grpc_client.py", host: manifest.host)
+        }
+    }
+
+    /// Probes that the sidecar cannot ask are the supervisor's: a command, and one that holds the others back.
+    @Test(arguments: ["readinessProbe: {exec: {command: [\"true\"]}}", "startupProbe: {tcpSocket: {port: 8080}}"])
+    func probesOfTheSupervisor(probe: String) throws {
+        let manifest = Manifest { $0.container = [probe] }
+        try Martlet.serving(manifest, Self.flags) { martlet throws in
+            #expect(try martlet.get(manifest.host).status == 200, "\(martlet.tail)")
+            martlet.expectLog("revision is ready")
+        }
+    }
+
     /// To zero and back: the pod goes when nothing comes, and the next request wakes it.
     @Test func zeroAndBack() throws {
         let manifest = Manifest { $0.annotations = Self.fast }
@@ -76,12 +108,17 @@ import Testing
     /// A changed file moves traffic to the new revision when it is ready, without a lost request.
     @Test func reload() throws {
         let scratch = Scratch()
-        let first = Manifest { $0.environment = [("ANSWER", "one")] }
-        let second = Manifest { $0.environment = [("ANSWER", "two")] }
+        func manifest(_ answer: String) -> Manifest {
+            Manifest {
+                $0.environment = [("ANSWER", answer)]
+                $0.annotations = Self.fast
+            }
+        }
+        let first = manifest("one")
         try Martlet.serving(first, Self.flags, scratch: scratch) { martlet throws in
             #expect(try martlet.get(first.host).status == 200, "\(martlet.tail)")
             let load = try Load(martlet, first.host, "/slow?ms=20", clients: 4)
-            scratch.replace("service.yaml", second.text)
+            scratch.replace("service.yaml", manifest("two").text)
             martlet.expectLog("app-00002")
             #expect(
                 wait(60) { martlet.log.contains("revision is ready") && martlet.pods().count == 1 }, "\(martlet.tail)")
