@@ -10,6 +10,8 @@ final class SimulatedRevision {
     /// Pods that shall be.
     private(set) var replicas = 0
     private(set) var pods: [SimulatedPod] = []
+    /// When the lists of its endpoints changed last.
+    private var changedAt = EventClock.start
     private var serverless: ServerlessService
     private unowned let world: SystemSimulation
 
@@ -70,6 +72,22 @@ final class SimulatedRevision {
         world.clock.after(world.delay(500)) { [weak self] in self?.settle() }
     }
 
+    /// When nothing has changed for long, each ready pod is used by an activator before it.
+    func checkSlices() {
+        guard isProxied, plan.concurrency > 0, case .endpoints(let path)? = world.objects[number(.path)],
+            world.clock.now.seconds(since: changedAt) > world.knowledgeSeconds
+        else { return }
+        let chosen = world.activators.filter { activator in path.addresses.contains { $0.ip == activator.ip } }
+        guard chosen.count == path.addresses.count else { return }  // one has died, and nobody knows yet
+        for pod in pods where pod.readySince != nil && pod.state == .ready {
+            guard world.clock.now.seconds(since: pod.refusesUntil) > world.knowledgeSeconds else { continue }
+            world.note(.sliceChecked)
+            world.expect(
+                chosen.contains { $0.throttlers[number].uses(pod.ip) },
+                "\(name.name): pod \(pod.number) is ready, and none of \(chosen.count) activators uses it")
+        }
+    }
+
     // MARK: Objects
 
     /// The autoscaler says which way requests shall go.
@@ -82,14 +100,16 @@ final class SimulatedRevision {
         let listed = pods.filter(\.isListed)
         let addresses = listed.map { address($0.ip, isReady: $0.readySince != nil) }
         let pods = ClusterEndpoints(name: name.with(suffix: "-private"), addresses: addresses)
-        world.objects.publish(.endpoints(pods), as: number(.pods))
+        let podsChanged = world.objects.publish(.endpoints(pods), as: number(.pods))
         let ready = addresses.filter(\.isReady)
         let count = serverless.activatorCount
         let activators = world.activators.filter(\.isListed).prefix(count == 0 ? .max : count)
         let isProxied = activators.isEmpty ? false : serverless.isProxy || ready.isEmpty
         if isProxied != self.isProxied { serverless.proxySince = isProxied ? world.clock.unixSeconds : nil }
         let chosen = isProxied ? activators.map { address($0.ip, isReady: true) } : ready
-        world.objects.publish(.endpoints(ClusterEndpoints(name: name, addresses: chosen)), as: number(.path))
+        let path = ClusterEndpoints(name: name, addresses: chosen)
+        let pathChanged = world.objects.publish(.endpoints(path), as: number(.path))
+        if podsChanged || pathChanged { changedAt = world.clock.now }
         world.objects.publish(.serverlessService(serverless), as: number(.service))
     }
 

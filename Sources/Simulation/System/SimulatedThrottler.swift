@@ -310,6 +310,9 @@ final class SimulatedThrottler {
         }
     }
 
+    /// Whether requests may go to the pod at `ip`.
+    func uses(_ ip: UInt32) -> Bool { shadow.order.contains { shadow.slots[$0]?.endpoint.address.ipv4 == ip } }
+
     /// Who waits while a pod has been there for long must know it; what must be true now and then.
     func checkKnowledge() {
         for (id, slot) in shadow.slots {

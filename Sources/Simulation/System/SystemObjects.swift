@@ -48,13 +48,15 @@ final class SystemObjects {
 
     init(_ world: SystemSimulation) { self.world = world }
 
-    /// Makes `object` what it is from now on, and tells watchers some time later.
-    func publish(_ object: ClusterObject, as number: ObjectNumber) {
-        guard objects[number]?.object != object else { return }
+    /// Makes `object` what it is from now on, and tells watchers some time later. False if it was so already.
+    @discardableResult
+    func publish(_ object: ClusterObject, as number: ObjectNumber) -> Bool {
+        guard objects[number]?.object != object else { return false }
         version += 1
         if objects[number] == nil { order.append(number) }
         objects[number] = (object, version)
         spread(.applied(object), of: number)
+        return true
     }
 
     func remove(_ number: ObjectNumber) {

@@ -31,7 +31,7 @@ public final class SystemSimulation: SeededSimulation {
         /// Of requests at activators.
         case waited, granted, grantForNobody, connectionRefused, resumed
         /// What was checked about waking, and slices that changed.
-        case wakeChecked, sliced
+        case wakeChecked, sliced, sliceChecked
         /// What befell the parts.
         case podCrashed, activatorDrained, activatorDied, autoscalerRestarted, statLost
         /// Pods that were stopped, and revisions that went to zero.
@@ -190,6 +190,7 @@ public final class SystemSimulation: SeededSimulation {
         for activator in activators where activator.isAlive {
             for throttler in activator.throttlers { throttler.checkKnowledge() }
         }
+        for revision in revisions { revision.checkSlices() }
         clock.after(250_000_000) { [weak self] in self?.checkNowAndThen() }
     }
 
