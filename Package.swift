@@ -167,8 +167,8 @@ let package = Package(
         tests(
             of: "Activator",
             imports: [
-                "Admission", "Balancing", "ClusterLink", "DataPlane", "EventLoop", "HTTP2Wire", "Knative", "Telemetry",
-                "TLS", "Primitives", logging,
+                "martlet", "Admission", "Balancing", "ClusterLink", "StatChannel", "DataPlane", "EventLoop", "Knative",
+                "TLS", "Telemetry", "Primitives", logging,
             ]),
         tests(of: "Roles", imports: ["ClusterLink", "Knative", "TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),

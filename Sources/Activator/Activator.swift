@@ -55,7 +55,7 @@ public final class Activator {
         self.logger = logger
         self.sink = sink
         context = ThrottlerContext(loop: loop, workers: workers, configuration: configuration, logger: logger)
-        stats = ActivatorStats(podName: configuration.podName)
+        stats = ActivatorStats(podName: configuration.podName, workers: workers.count)
         desk.health = sink.isConnected ? .good : .notConnected
         _ = try loop.watch(workers.events.fd, .readable) { [unowned self] _ in takeEvents() }
     }
@@ -216,7 +216,7 @@ public final class Activator {
         for event in workers.events.takeAll() {
             switch event {
             case .arrived(let target): arrived(target)
-            case .report(_, let reports): take(reports)
+            case .report(let worker, let reports): take(reports, of: worker)
             case .suspect(let target, let endpoint):
                 logger.info(
                     "pod refuses connections",

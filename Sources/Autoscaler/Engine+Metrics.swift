@@ -28,6 +28,7 @@ extension AutoscalerEngine {
         return page.bytes
     }
 
+    /// By ascending names.
     private func writeOwn(connections: Int, to page: inout MetricPage) {
         func one(_ name: String, _ kind: MetricPage.Kind, _ help: String, _ value: Double) {
             page.family(name, kind, help: help)
@@ -36,6 +37,9 @@ extension AutoscalerEngine {
         one("martlet_autoscaler_connections", .gauge, "Activators that are connected", Double(connections))
         one("martlet_autoscaler_revisions", .gauge, "Revisions that are scaled", Double(revisions.count))
         one("martlet_autoscaler_revisions_awake", .gauge, "Revisions not at rest at zero", Double(awakeCount))
+        one(
+            "martlet_autoscaler_scrape_pod_failures_total", .counter, "Pods that gave no statistics",
+            Double(scrapes.podFailures))
         page.family("martlet_autoscaler_scrapes_total", .counter, help: "Rounds of asking a revision's pods")
         for (result, count) in [
             ("complete", scrapes.complete), ("failed", scrapes.failed), ("skipped", scrapes.skipped),
@@ -43,14 +47,11 @@ extension AutoscalerEngine {
             page.sample("martlet_autoscaler_scrapes_total", labels: "result=\"\(result)\"", value: Double(count))
         }
         one(
-            "martlet_autoscaler_scrape_pod_failures_total", .counter, "Pods that gave no statistics",
-            Double(scrapes.podFailures))
+            "martlet_autoscaler_stat_messages_garbage_total", .counter, "Messages that could not be read to their end",
+            Double(collector.counts.garbage))
         one(
             "martlet_autoscaler_stat_messages_total", .counter, "Messages of activators",
             Double(collector.counts.messages))
-        one(
-            "martlet_autoscaler_stat_messages_garbage_total", .counter, "Messages that could not be read to their end",
-            Double(collector.counts.garbage))
         page.family("martlet_autoscaler_stats_total", .counter, help: "Stats that activators pushed")
         let counts = collector.counts
         for (result, count) in [

@@ -101,8 +101,8 @@ public struct Socket: ~Copyable {
     /// Makes the close send a reset: the peer shall not take what it got for complete.
     public borrowing func resetOnClose() { clinux_reset_on_close(fd) }
 
-    /// Lets the kernel ask a silent peer, every `seconds` seconds, whether it still lives; after three questions in a row
-    /// without an answer the connection fails. Connections that we make have shorter times already.
+    /// Lets the kernel ask a silent peer, every `seconds` seconds, whether it still lives; after three questions in a
+    /// row without an answer the connection fails. Connections that we make have shorter times already.
     public borrowing func keepAlive(seconds: Int32) { clinux_keep_alive(fd, seconds, seconds, 3) }
 
     /// How many of our bytes the peer's kernel has acknowledged since the connection began; nil if unknown.

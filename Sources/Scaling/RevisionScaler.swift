@@ -83,6 +83,8 @@ public struct RevisionScaler: Sendable {
         if let earlier {
             activity = RevisionActivity(earlier.phase, since: now)
             desired = max(0, earlier.desired)
+            // At zero and inactive somebody decided so; that holds, and floors apply to it.
+            if earlier.desired <= 0, earlier.phase == .inactive { wish = 0 }
         } else if lastReady == 0, isEmpty {
             activity = RevisionActivity(.inactive, since: now)
             desired = 0

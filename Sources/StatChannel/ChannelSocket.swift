@@ -8,7 +8,8 @@ import Primitives
 final class ChannelSocket {
     private enum Stage: Equatable {
         case open
-        /// Nothing is said any more; what comes is dropped until the peer ends too, so that no reset overtakes our bytes.
+        /// Nothing is said any more; what comes is dropped until the peer ends too, so that no reset overtakes our
+        /// bytes.
         case lingering
         case closed
     }

@@ -54,10 +54,12 @@ public final class StatChannelClient {
     private var timer: TimerHandle?
     private var pingTimer: TimerHandle?
     private var lookup: Lookup?
+    /// What a lookup found after its attempt had ended; for the next.
+    private var late: NameLookup.Answer?
     private var addresses: [SocketAddress] = []
     /// Attempts that have had addresses: each begins with another of them.
     private var turn = 0
-    /// The address of the attempt, and why the one before failed.
+    /// The address of the attempt.
     private var address: SocketAddress?
     private var connecting: Socket?
     private var connectWatch: Loop.WatchToken?
@@ -83,12 +85,10 @@ public final class StatChannelClient {
 
     /// A channel to `server` that is not begun.
     ///
-    /// - Parameter seed: For masks, the handshake's key and the jitter of pauses; from a source that others cannot guess.
-    public init(loop: Loop, server: StatServerAddress, seed: UInt64) {
-        (self.loop, self.server) = (loop, server)
-        limits = StatChannelLimits()
-        random = SeededRandom(seed: seed)
-        pace = ReconnectPace(firstMilliseconds: limits.firstPauseMilliseconds, steps: limits.pauseSteps)
+    /// - Parameter seed: For masks, the handshake's key and the jitter of pauses; from a source that others cannot
+    ///   guess.
+    public convenience init(loop: Loop, server: StatServerAddress, seed: UInt64) {
+        self.init(loop: loop, server: server, seed: seed, limits: StatChannelLimits())
     }
 
     /// The same with other limits.
@@ -145,6 +145,10 @@ public final class StatChannelClient {
             return connect()
         }
         stage = .looking
+        if let answer = late {
+            late = nil
+            return use(answer)
+        }
         guard lookup == nil else { return }
         do throws(SystemError) {
             let answers = try Mailbox<NameLookup.Answer>()
@@ -166,7 +170,11 @@ public final class StatChannelClient {
         loop.unwatch(lookup.watch)
         lookup.thread.join()  // it has nothing left to do
         self.lookup = nil
-        guard stage == .looking else { return }
+        guard stage == .looking else { return late = answer.problem == nil ? answer : nil }
+        use(answer)
+    }
+
+    private func use(_ answer: NameLookup.Answer) {
         if let problem = answer.problem { return failed("cannot look up \(server.host): \(problem)") }
         // Each attempt begins with another address: one that is silent takes the whole time of its attempt.
         let first = turn % max(1, answer.addresses.count)

@@ -6,9 +6,9 @@ import WebSocket
 public struct StatChannelLimits: Equatable, Sendable {
     // Both ends.
 
-    /// Bytes of one message, a `WireStatMessages`. An entry needs some 90 bytes with usual names and 221 with the longest
-    /// that Kubernetes allows in all three places, so that 16,384 revisions, the most that are read, fit in one frame, as
-    /// Knative's activator sends them. Beyond: Close 1009; a client does not send it. Default 4194304.
+    /// Bytes of one message, a `WireStatMessages`. An entry needs some 90 bytes with usual names and 221 with the
+    /// longest that Kubernetes allows in all three places, so that 16,384 revisions, the most that are read, fit in one
+    /// frame, as Knative's activator sends them. Beyond: Close 1009; a client does not send it. Default 4194304.
     public var messageBytes = 4 << 20
 
     /// How long the peer may take to answer a Close frame, or to take our last bytes; then the connection is cut, in

@@ -66,8 +66,8 @@ public final class StatChannelServer {
         for connection in connections.values { connection.drop() }
     }
 
-    /// Refuses new connections, closes all with 1012 `Restarting`, so that clients connect to another at once, and calls
-    /// `done` when all are gone or after `deadlineMilliseconds`; perhaps before this returns. Once.
+    /// Refuses new connections, closes all with 1012 `Restarting`, so that clients connect to another at once, and
+    /// calls `done` when all are gone or after `deadlineMilliseconds`; perhaps before this returns. Once.
     public func shutDown(deadlineMilliseconds: UInt64, then done: @escaping () -> Void) {
         guard whenGone == nil else { return }
         stopListening()

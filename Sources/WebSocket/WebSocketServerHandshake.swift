@@ -90,7 +90,8 @@ public enum WebSocketServerHandshake {
         return found
     }
 
-    /// Programs send no `Origin`. A browser does, and a page of another host must not speak through it (RFC 6455 §10.2).
+    /// Programs send no `Origin`. A browser does, and a page of another host must not speak through it (RFC 6455
+    /// §10.2).
     private static func isSameOrigin(_ head: borrowing RequestHead, _ bytes: ByteView) -> Bool {
         guard head.fields.firstIndex(named: "origin", in: bytes) != nil else { return true }
         guard let origin = single("origin", head, bytes), let colon = origin.firstIndex(of: ASCII.colon),

@@ -18,7 +18,7 @@ struct ActivatorCommand: ParsableCommand {
               martlet activator --cluster unix:/run/martlet/cluster.sock --autoscaler 127.0.0.1:8080 \\
                 --http 127.0.0.2:8012 --http2 127.0.0.2:8013 --metrics 127.0.0.2:9090
 
-            The objects are Revision (serving.knative.dev/v1), Endpoints and Service (v1), as YAML in a watched folder or
+            The objects are Revision (serving.knative.dev/v1), Endpoints and Service (v1), as YAML in a folder or
             from the socket of martlet run --split. Knative's variables are read too (POD_NAME, POD_IP,
             SYSTEM_NAMESPACE, PROBE_TIMEOUT, …); an option goes before its variable. SIGTERM drains and ends.
             """)

@@ -5,7 +5,8 @@ import Testing
 @testable import Activator
 
 /// Pods that come, become ready, vanish and come back at old addresses, with endpoints told late and questions answered
-/// late: no pod that was delisted is used, none that is ready and listed is left out for long, and no wake-up is missed.
+/// late: no pod that was delisted is used, none that is ready and listed is left out for long, and no wake-up is
+/// missed.
 @Suite struct PodFinderSimulation {
     struct World {
         struct Pod {

@@ -4,6 +4,26 @@ import Testing
 
 @testable import Activator
 
+/// A finder whose steps can stand in an expectation.
+private final class Finder {
+    private var core: PodFinder
+
+    init(_ settings: PodFinder.Settings) { core = PodFinder(settings) }
+
+    var deadline: Instant { core.deadline }
+
+    func list(
+        _ pods: [(address: EndpointAddress, isReady: Bool)], cluster: EndpointAddress?, now: Instant
+    ) -> [PodFinder.Action] { core.list(pods, cluster: cluster, now: now) }
+
+    func probed(_ question: PodFinder.Question, _ outcome: PodFinder.Outcome, now: Instant) -> [PodFinder.Action] {
+        core.probed(question, outcome, now: now)
+    }
+
+    func suspect(_ address: EndpointAddress, now: Instant) -> [PodFinder.Action] { core.suspect(address, now: now) }
+    func timeout(now: Instant) -> [PodFinder.Action] { core.timeout(now: now) }
+}
+
 /// The rules of spec/dataplane 3.6, one by one.
 @Suite struct PodFinderTests {
     typealias Action = PodFinder.Action
@@ -31,15 +51,15 @@ import Testing
         actions.compactMap { if case .update(let backends) = $0 { backends } else { nil } }
     }
 
-    private func finder(_ change: (inout PodFinder.Settings) -> Void = { _ in }) -> PodFinder {
+    private func finder(_ change: (inout PodFinder.Settings) -> Void = { _ in }) -> Finder {
         var settings = PodFinder.Settings()
         change(&settings)
-        return PodFinder(settings)
+        return Finder(settings)
     }
 
     /// Asked the moment it is listed; used the moment it answers, ready or not; never asked again while listed.
     @Test(arguments: [true, false]) func askedAndUsed(isReady: Bool) throws {
-        var finder = finder()
+        let finder = finder()
         var actions = finder.list([(Self.pod(1), isReady)], cluster: nil, now: Self.at(0))
         #expect(asked(actions) == [Self.pod(1)] && updates(actions).isEmpty)
         #expect(finder.deadline == .distantFuture, "the question is held open")
@@ -51,7 +71,7 @@ import Testing
 
     /// Without the optimisation a pod that is not ready is left alone.
     @Test func notEarly() throws {
-        var finder = finder { $0.allowsEarlyPods = false }
+        let finder = finder { $0.allowsEarlyPods = false }
         #expect(finder.list([(Self.pod(1), false)], cluster: nil, now: Self.at(0)).isEmpty)
         var actions = finder.list([(Self.pod(1), true)], cluster: nil, now: Self.at(5))
         #expect(asked(actions) == [Self.pod(1)])
@@ -63,7 +83,7 @@ import Testing
 
     /// 1, 2, 4 … 50 ms, then 50, and 200 when it is no longer young.
     @Test func pauses() throws {
-        var finder = finder()
+        let finder = finder()
         var now = Self.at(0)
         var actions = finder.list([(Self.pod(1), false)], cluster: nil, now: now)
         var pauses: [UInt64] = []
@@ -83,7 +103,7 @@ import Testing
 
     /// Ready, then not ready: out of use at once, and asked again.
     @Test func fallen() throws {
-        var finder = finder()
+        let finder = finder()
         var actions = finder.list([(Self.pod(1), true), (Self.pod(2), true)], cluster: nil, now: Self.at(0))
         let first = try question(actions, Self.pod(1)), second = try question(actions, Self.pod(2))
         _ = finder.probed(first, .ready, now: Self.at(1))
@@ -97,7 +117,7 @@ import Testing
     }
 
     @Test func delisted() throws {
-        var finder = finder()
+        let finder = finder()
         let actions = finder.list([(Self.pod(1), true), (Self.pod(2), true)], cluster: nil, now: Self.at(0))
         let first = try question(actions, Self.pod(1)), second = try question(actions, Self.pod(2))
         _ = finder.probed(first, .ready, now: Self.at(1))
@@ -108,7 +128,7 @@ import Testing
 
     /// A refused connection: it stays listed (the gate has suspended it), is asked at once, and resumes.
     @Test func suspected() throws {
-        var finder = finder()
+        let finder = finder()
         var actions = finder.list([(Self.pod(1), true)], cluster: Self.cluster, now: Self.at(0))
         _ = finder.probed(try question(actions, Self.pod(1)), .ready, now: Self.at(1))
         actions = finder.suspect(Self.pod(1), now: Self.at(2))
@@ -124,7 +144,7 @@ import Testing
 
     /// All pods fail as behind a mesh: the service's address is asked and used; when a pod answers, the pods are.
     @Test func fallBackAndReturn() throws {
-        var finder = finder()
+        let finder = finder()
         var actions = finder.list([(Self.pod(1), true), (Self.pod(2), true)], cluster: Self.cluster, now: Self.at(0))
         let second = try question(actions, Self.pod(2))
         #expect(asked(finder.probed(try question(actions, Self.pod(1)), .unreachable, now: Self.at(1))).isEmpty)
@@ -162,7 +182,7 @@ import Testing
 
     /// With a mesh only the service's address is asked.
     @Test func onlyTheService() throws {
-        var finder = finder { $0.mesh = .enabled }
+        let finder = finder { $0.mesh = .enabled }
         var actions = finder.list([(Self.pod(1), true)], cluster: Self.cluster, now: Self.at(0))
         #expect(asked(actions) == [Self.cluster])
         #expect(finder.probed(try question(actions, Self.cluster), .unreachable, now: Self.at(1)).isEmpty)

@@ -49,13 +49,13 @@ import Testing
         }
     }
 
-    /// The order is that of texts: 10.0.0.10 stands before 10.0.0.2.
+    /// The order is that of texts: 10.0.0.10 stands before 10.0.0.2, and with ports behind them before 10.0.0.1.
     @Test func order() {
         func pod(_ last: UInt32, _ port: UInt16) -> EndpointAddress {
             EndpointAddress(ipv4: 0x0A00_0000 | last, port: port)
         }
         let sorted = PodSlice.sorted([pod(2, 8012), pod(10, 8012), pod(1, 8012), pod(10, 801), pod(1, 9)])
-        #expect(sorted == [pod(1, 8012), pod(1, 9), pod(10, 801), pod(10, 8012), pod(2, 8012)])
+        #expect(sorted == [pod(10, 801), pod(10, 8012), pod(1, 8012), pod(1, 9), pod(2, 8012)])
         let addresses: [UInt32] = [0x0A00_0002, 0x0A00_000A, 0x0A00_0001]
         #expect(PodSlice(of: 0x0A00_0002, among: addresses) == PodSlice(index: 2, count: 3))
         #expect(PodSlice(of: 0x0A00_000A, among: addresses + addresses) == PodSlice(index: 1, count: 3))

@@ -287,8 +287,8 @@ final class World: PodReader, ActivatorPathProbe {
         later { report(isActivator) }
     }
 
-    /// A second of activators' reports. Like Knative's they tell the first request of a revision at once, leave it out of
-    /// the second's report, and say nothing of a revision without requests, after one zero.
+    /// A second of activators' reports. Like Knative's they tell the first request of a revision at once, leave it out
+    /// of the second's report, and say nothing of a revision without requests, after one zero.
     private func push() {
         let load = isProxied ? load(clock.seconds) : 0
         defer { activatorsHadLoad = load > 0 }

@@ -198,7 +198,8 @@ import Testing
         Case("an empty one does not", ["K-Original-Host:"], [original] + ours),
         Case("who it went through is overwritten", ["K-Proxy-Request: x"], [original] + ours),
         Case(
-            "the ingress's hash goes", ["K-Network-Hash: h", "K-Network-Probe:"], ["K-Network-Probe:", original] + ours),
+            "the ingress's hash goes",
+            ["K-Network-Hash: h", "K-Network-Probe:"], ["K-Network-Probe:", original] + ours),
         Case(
             "the peer is added", ["X-Forwarded-For: a", "X-Forwarded-For: b", "X-Forwarded-Proto: https"],
             ["X-Forwarded-Proto: https", original, ours[0], "X-Forwarded-For: a, b, 127.0.0.1"]),

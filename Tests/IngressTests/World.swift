@@ -47,7 +47,7 @@ final class PlayedPod {
     var connectionCount: Int { connections.count }
 
     private func accept() {
-        let fd = accept4(listener, nil, nil, Int32(SOCK_NONBLOCK.rawValue))
+        let fd = Glibc.accept(listener, nil, nil)
         guard fd >= 0, let watch = try? loop.watch(fd, .readable, { [unowned self] _ in read(fd) }) else { return }
         connections[fd] = (watch, [])
     }

@@ -37,6 +37,23 @@ import Testing
         #expect(harness.finish())
     }
 
+    /// One that keeps its port has it again in the next process; it is given back at the end. Nobody asks whether it is
+    /// ready.
+    @Test func aPortForLife() throws {
+        let harness = try Harness { $0.restartPolicy.firstMilliseconds = 1 }
+        var spec = Harness.shell("echo port $PORT; test -e again || { touch again; exit 3; }; exec sleep 100")
+        spec.workingDirectory = harness.directory
+        spec.keepsPort = true
+        spec.isAskedForReadiness = false
+        let id = harness.platform.start(spec)
+        let port = try #require(harness.platform.port(of: id))
+        #expect(harness.run { harness.lines.filter { $0.text == "port \(port)" }.count == 2 }, "\(harness.lines)")
+        #expect(harness.platform.port(of: id) == port)
+        #expect(!harness.events.contains { if case .ready = $0 { true } else { false } })
+        #expect(harness.finish())
+        #expect(harness.platform.port(of: id) == nil)
+    }
+
     /// Nothing of ours reaches a pod: neither ignored nor blocked signals.
     @Test func signalsAreReset() throws {
         let previous = signal(SIGUSR2, SIG_IGN)

@@ -24,7 +24,7 @@ import Testing
                 metadata: {annotations: {features.knative.dev/http-full-duplex: Enabled}}
                 spec:
                   \(spec.isEmpty ? "timeoutSeconds: 30" : spec)
-                  containers: [{image: x, command: [app]\(container)}]
+                  containers: [{image: example.com/app, command: [app]\(container)}]
             """)
         var store = ServiceStore()
         return try #require(store.apply([service], removing: true).createdRevisions.first)
@@ -122,7 +122,7 @@ import Testing
             kind: Service
             metadata: {name: app}
             spec:
-              template: {metadata: {name: app-one}, spec: {containers: [{image: x, command: [app]}]}}
+              template: {metadata: {name: app-one}, spec: {containers: [{image: example.com/app, command: [app]}]}}
               traffic: [{percent: 100, latestRevision: true}, {percent: 0, revisionName: app-one, tag: old}]
             """)
         var store = ServiceStore()

@@ -20,9 +20,20 @@ import Testing
             var scaler = scaler(desired, phase, ready: ready)
             for second in stride(from: 0.0, to: 500, by: 2) {
                 let decision = scaler.tick(now: at(second), ready: ready, existing: max(desired, ready))
-                #expect(decision.desired == desired && decision.record.want == -1, "\(phase), second \(second)")
+                #expect(
+                    decision.desired == desired && decision.record.want == (desired == 0 ? 0 : -1),
+                    "\(phase), second \(second)")
             }
         }
+    }
+
+    /// What was raised while nobody looked is carried out at the first look.
+    @Test func aFloorAppliesAtZero() {
+        var scaler = scaler(0, .inactive, ready: 0, ["min-scale": "2"])
+        #expect(scaler.reconcile(now: at(0), ready: 0, existing: 0).desired == 2)
+        // One that may have pods is left alone until there are figures.
+        var other = self.scaler(1, .active, ready: 1, ["min-scale": "2"])
+        #expect(other.reconcile(now: at(0), ready: 1, existing: 1).desired == 1)
     }
 
     @Test func thePhaseGoesOn() {

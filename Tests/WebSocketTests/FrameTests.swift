@@ -168,7 +168,8 @@ import Testing
         #expect(kinds == ["text", "binary", "ping", "pong", "closed", "failed"], "the script makes all of them")
     }
 
-    /// A few messages in fragments with control frames between, and perhaps something wrong or a Close frame at the end.
+    /// A few messages in fragments with control frames between, and perhaps something wrong or a Close frame at the
+    /// end.
     private func script(_ random: inout SeededRandom, masked: Bool) -> [UInt8] {
         var bytes: [UInt8] = []
         let sizes = [0, 1, 2, 124, 125, 126, 127, 300, 4096, 4097]

@@ -21,10 +21,10 @@ public enum RevisionBackends: Equatable, Sendable {
 
 /// Finds out which pods of one revision take requests: who is listed, who answers, who is suspected. Pure.
 ///
-/// A pod is asked the moment it is listed, and the question is held open until it is ready; a pod that answers "not yet"
-/// or refuses is asked again after 1 ms, then after twice that, up to 50 ms. What answered well is not asked again while
-/// it is listed, unless a worker met a refused connection. Source: spec/dataplane 3.6; instead of Knative's period of
-/// 200 ms and its fall-back without return.
+/// A pod is asked the moment it is listed, and the question is held open until it is ready; a pod that answers "not
+/// yet" or refuses is asked again after 1 ms, then after twice that, up to 50 ms. What answered well is not asked again
+/// while it is listed, unless a worker met a refused connection. Source: spec/dataplane 3.6; instead of Knative's
+/// period of 200 ms and its fall-back without return.
 public struct PodFinder: Sendable {
     /// The times and rules.
     public struct Settings: Equatable, Sendable {

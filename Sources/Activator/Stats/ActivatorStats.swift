@@ -15,8 +15,10 @@ struct ActivatorStats {
     /// When the present window began, and the one that workers are asked about.
     var windowBegan = Instant(nanoseconds: 0)
     var windowNanoseconds: UInt64 = 0
-    /// How many workers have not told their part.
-    var awaited = 0
+    /// How often workers were asked for their part, how often each has answered, and whether some have not yet.
+    var rounds = 0
+    var answers: [Int]
+    var isAwaiting = false
     /// What `ArrivalMark` said when they were asked.
     var marks: [UInt64: UInt64] = [:]
     /// Messages that could not be sent.
@@ -27,7 +29,10 @@ struct ActivatorStats {
     /// From the slot to the request on its socket.
     private(set) var sendNanoseconds: UInt64 = 0
 
-    init(podName: String) { frame = StatFrame(podName: podName) }
+    init(podName: String, workers: Int) {
+        frame = StatFrame(podName: podName)
+        answers = Array(repeating: 0, count: workers)
+    }
 
     mutating func noteWait(nanoseconds: UInt64, toSend: UInt64) {
         waited &+= 1
@@ -93,7 +98,7 @@ extension Activator {
 
     private func windowEnds() {
         // A worker so busy that it did not answer for a second must not hold the others up.
-        if stats.awaited > 0 { closeWindow(isComplete: false) }
+        if stats.isAwaiting { closeWindow(isComplete: false) }
         guard stats.book.count > 0 else {
             stats.clockRuns = false
             return
@@ -101,24 +106,30 @@ extension Activator {
         let now = MonotonicClock.now()
         stats.windowNanoseconds = now.nanoseconds(since: stats.windowBegan)
         stats.windowBegan = now
-        stats.awaited = workers.count
+        stats.rounds += 1
+        stats.isAwaiting = true
         stats.marks = throttlersByNumber.mapValues { $0.target.arrivals.mark }
         workers.post(.report)
         armClock()
     }
 
-    /// A worker tells its part.
-    func take(_ reports: [RevisionReport]) {
-        for report in reports { stats.book.take(report.target.id, report.sums) }
-        guard stats.awaited > 0 else { return }
-        stats.awaited -= 1
-        if stats.awaited == 0 { closeWindow(isComplete: true) }
+    /// A worker tells its part. Parts that come late are in the next window.
+    func take(_ reports: [RevisionReport], of worker: Int) {
+        for report in reports {
+            let id = report.target.id
+            if !stats.book.knows(id) { arrived(report.target) }
+            stats.book.take(id, report.sums)
+        }
+        stats.answers[worker] += 1
+        guard stats.isAwaiting, stats.answers.allSatisfy({ $0 >= stats.rounds }) else { return }
+        closeWindow(isComplete: true)
     }
 
     private func closeWindow(isComplete: Bool) {
-        stats.awaited = 0
-        let marks = stats.marks  // not read inside: the book is a part of `stats`
-        let lines = stats.book.close(windowNanoseconds: stats.windowNanoseconds, isHeard: sink.isConnected) { id in
+        stats.isAwaiting = false
+        // Read before the book is written to.
+        let (marks, length) = (stats.marks, stats.windowNanoseconds)
+        let lines = stats.book.close(windowNanoseconds: length, isHeard: sink.isConnected) { id in
             guard isComplete, let throttler = throttlersByNumber[id], let mark = marks[id] else { return false }
             return throttler.target.arrivals.forget(since: mark)
         }

@@ -34,6 +34,9 @@ public struct StatBook: Sendable {
     /// How many revisions are known.
     public var count: Int { entries.count }
 
+    /// Whether a revision is known.
+    public func knows(_ id: UInt64) -> Bool { entries[id] != nil }
+
     /// A request of a revision came. True if it is to be announced: then say by `announced` what came of it.
     public mutating func arrived(_ id: UInt64) -> Bool {
         guard entries[id] == nil else { return false }

@@ -5,8 +5,8 @@ import EventLoop
 import Knative
 import Primitives
 
-/// One revision at this activator: who may enter and who waits (the gate), which of its pods take requests (the finder),
-/// and which of those are this activator's (the slice). Owned by the control thread.
+/// One revision at this activator: who may enter and who waits (the gate), which of its pods take requests (the
+/// finder), and which of those are this activator's (the slice). Owned by the control thread.
 ///
 /// It exists as long as the revision does, so that no request meets an unknown one. Source: spec/dataplane 3.5.
 final class RevisionThrottler {

@@ -51,7 +51,8 @@ public struct ServerlessService: Sendable, Equatable {
     public init(name: ObjectName) { self.name = name }
 }
 
-/// How many pods a revision shall have (autoscaling/v1 `Scale`): written by the autoscaler, carried out by the platform.
+/// How many pods a revision shall have (autoscaling/v1 `Scale`): written by the autoscaler, carried out by the
+/// platform.
 public struct ClusterScale: Sendable, Equatable {
     /// The revision's name.
     public var name: ObjectName

@@ -3,8 +3,8 @@
 public enum ObjectKind: String, CaseIterable, Sendable {
     /// serving.knative.dev/v1.
     case revision = "Revision"
-    /// v1. `REVISION-private`: the pods. `REVISION`: whom the ingress sends to (pods or activators). `activator-service`
-    /// in the system namespace: the activators.
+    /// v1. `REVISION-private`: the pods. `REVISION`: whom the ingress sends to (pods or activators).
+    /// `activator-service` in the system namespace: the activators.
     case endpoints = "Endpoints"
     /// v1; only the private service's cluster IP.
     case service = "Service"

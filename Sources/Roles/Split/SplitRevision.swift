@@ -12,6 +12,8 @@ import Scaling
 final class SplitRevision {
     /// Pods one revision may have, whatever the autoscaler says. Default 1,000.
     static let podLimit = 1_000
+    /// Pause before an address is looked for again when there was none, in milliseconds. Default 1,000.
+    static let retryMilliseconds: UInt64 = 1_000
     /// Failures in a row, none of the pods ever ready, after which the revision counts as failed.
     static let failuresBeforeFailed = 3
 
@@ -33,6 +35,7 @@ final class SplitRevision {
     private var autoscaler: PodAutoscaler
     private var serverless: ServerlessService
     private var activators: [ClusterEndpoints.Address] = []
+    private var retry: TimerHandle = .none
     private var isRetired = false
     private var isEnding = false
     private var log: Logger
@@ -129,6 +132,10 @@ final class SplitRevision {
         let pod: SplitPod
         do throws(SystemError) { pod = try SplitPod(object, context: context) } catch {
             log.error("no address for a pod", metadata: ["reason": "\(error)"])
+            context.loop.cancel(retry)
+            retry = context.loop.after(milliseconds: Self.retryMilliseconds) { [weak self] in
+                if let self, !isRetired, !isEnding { adjust() }
+            }
             return false
         }
         pods.append(pod)

@@ -50,7 +50,7 @@ public final class SplitRun {
         loop = try Loop()
         output = try LogSink(descriptor: 1)
         _ = Machine.raiseFileLimit()
-        range = try LoopbackRange(seed: UInt64.random(in: 0 ... .max))
+        range = try Self.takeRange()
         let local = LocalPlatform(loop: loop, logger: logger)
         context = SplitPodContext(
             loop: loop, platform: local, range: range, queueExecutable: queue, logger: logger)
@@ -61,6 +61,13 @@ public final class SplitRun {
             logger: logger)
         local.onEvent = { [unowned self] event in happened(event) }
         local.onLine = { [unowned self] pod, stream, line in wrote(pod, stream, line) }
+    }
+
+    private static func takeRange() throws(SplitFailure) -> LoopbackRange {
+        do throws(SystemError) { return try LoopbackRange(seed: UInt64.random(in: 0 ... .max)) } catch {
+            let hint = "does something listen at every address on port 8012?"
+            throw SplitFailure(description: "no free range of loopback addresses: \(error); \(hint)")
+        }
     }
 
     /// Serves until a signal ends it; returns the exit status.

@@ -112,7 +112,7 @@ final class ActivatorHarness: Sendable {
         return .applied(.endpoints(ClusterEndpoints(name: name.with(suffix: "-private"), addresses: addresses)))
     }
 
-    private static func address(_ pod: PlayedPod, isReady: Bool) -> ClusterEndpoints.Address {
+    static func address(_ pod: PlayedPod, isReady: Bool) -> ClusterEndpoints.Address {
         let ip = ActivatorConfiguration.ipv4(pod.address.host) ?? 0
         return ClusterEndpoints.Address(
             ip: ip, isReady: isReady, podName: pod.name, ports: ["http": pod.address.port, "http2": pod.address.port])
@@ -148,6 +148,7 @@ final class ActivatorHarness: Sendable {
     }
 
     /// Asks until there is an answer.
+    @discardableResult
     static func wait<Found>(_ what: String, _ look: () throws -> Found?) throws -> Found {
         let deadline = MonotonicClock.now().adding(milliseconds: patience)
         while true {
@@ -197,6 +198,9 @@ private final class ControlThread: StatSink, ClusterSource {
         let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         activator = try? Activator(
             configuration, loop: loop, workers: workers, desk: desk, sink: self, logger: logger)
+        if let certificates = try? ActivatorCertificates(folder: configuration.certificates) {
+            activator?.use(certificates)
+        }
         record.note { $0.addresses = workers.addresses }
     }
 

@@ -3,8 +3,8 @@ import Glibc
 import Primitives
 import Synchronization
 
-/// A queue-proxy in the hands of a test: it answers the activator's probes as it is told, and every request with 200 and
-/// its name, unless it is told to hold them. On a thread of its own.
+/// A queue-proxy in the hands of a test: it answers the activator's probes as it is told, and every request with 200
+/// and its name, unless it is told to hold them. On a thread of its own.
 final class PlayedPod: Sendable {
     /// How probes are answered.
     enum Probe: Sendable, Equatable {

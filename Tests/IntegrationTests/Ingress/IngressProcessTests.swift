@@ -8,10 +8,10 @@ import Testing
     /// Shares are exact; 0 % gets nothing (conformance: dispatch/percentage).
     @Test func percentages() throws {
         let shares = [1, 2, 4, 8, 16, 32, 37, 0]
-        try Stage.running { stage in
+        try Stage.running { stage throws in
             for index in shares.indices { stage.endpoints("s\(index)", [try stage.server("s\(index)")]) }
             stage.rules([Stage.path(shares.enumerated().map { Stage.split("s\($0)", $1) })])
-        } _: { stage in
+        } _: { stage throws in
             let load = try Load(stage.ingress, Stage.host, clients: 10, requests: 100, mark: "X-Revision")
             let tally = load.finish()
             #expect(tally.isPerfect && tally.count == 1_000, "\(tally.summary)")
@@ -23,7 +23,7 @@ import Testing
     /// Paths, tags, what is set and what a client may not say.
     @Test func routesAndFields() throws {
         let revision = ["Knative-Serving-Revision": "one-00001", "Knative-Serving-Namespace": "default"]
-        try Stage.running { stage in
+        try Stage.running { stage throws in
             for name in ["one", "two", "three"] { stage.endpoints(name, [try stage.server(name)]) }
             stage.rules([
                 Stage.path([Stage.split("two")], "headers: {Knative-Serving-Tag: {exact: blue}}"),
@@ -31,7 +31,7 @@ import Testing
                 Stage.path(
                     [Stage.split("one", 100, revision)], "appendHeaders: {Knative-Serving-Default-Route: \"true\"}"),
             ])
-        } _: { stage in
+        } _: { stage throws in
             let plain = try stage.get("/headers", ["Knative-Serving-Revision: other", "X-Own: 1"])
             #expect(plain["X-Revision"] == "one")
             for line in [
@@ -59,16 +59,16 @@ import Testing
         let local = "app.default.svc.cluster.local"
         func prepare(_ stage: Stage) throws {
             stage.endpoints("one", [try stage.server("one")])
-            stage.rules(hosts: [local], visibility: "ClusterLocal", [Stage.path([Stage.split("one")])])
+            stage.rules([Stage.path([Stage.split("one")])], hosts: [local], visibility: "ClusterLocal")
         }
-        try Stage.running(["--local", "127.0.0.1:0"], prepare: prepare) { stage in
+        try Stage.running(["--local", "127.0.0.1:0"], prepare: prepare) { stage throws in
             for host in [local, "app.default.svc", "app.default"] {
                 #expect(try stage.get(host: host).status == 404)
                 #expect(try stage.get(host: host, at: "local").status == 200)
             }
         }
-        try Stage.running(prepare: prepare) { stage in #expect(try stage.get(host: local).status == 200) }
-        try Stage.running(["--http", "0.0.0.0:0"], prepare: prepare) { stage in
+        try Stage.running(prepare: prepare) { stage throws in #expect(try stage.get(host: local).status == 200) }
+        try Stage.running(["--http", "0.0.0.0:0"], prepare: prepare) { stage throws in
             #expect(try stage.get(host: local).status == 404)
         }
     }
@@ -79,10 +79,10 @@ import Testing
         func paths(_ number: Int) -> [String] {
             [Stage.path([Stage.split("s\(number % 2)", 100, ["X-Version": "v\(number)"])])]
         }
-        try Stage.running { stage in
+        try Stage.running { stage throws in
             for index in 0..<2 { stage.endpoints("s\(index)", [try stage.server("s\(index)")]) }
             stage.rules(paths(0))
-        } _: { stage in
+        } _: { stage throws in
             let load = try Load(stage.ingress, Stage.host, clients: 8)
             for number in 1...20 {
                 stage.rules(paths(number))
@@ -97,11 +97,11 @@ import Testing
     /// Pods, activators, pods again under wrk: not one error.
     @Test func swapsUnderLoad() throws {
         var ports: [UInt16] = []
-        try Stage.running(["--access-log", "off"]) { stage in
+        try Stage.running(["--access-log", "off"]) { stage throws in
             ports = [try stage.server("pod"), try stage.server("activator")]
             stage.endpoints("one", [ports[0]])
             stage.rules([Stage.path([Stage.split("one")])])
-        } _: { stage in
+        } _: { stage throws in
             let script = stage.scratch.write("host.lua", "wrk.headers[\"Host\"] = \"\(Stage.host)\"\n")
             let arguments = ["-t1", "-c32", "-d4s", "-s", script, "http://127.0.0.1:\(try stage.port("http"))/"]
             let wrk = try Martlet(arguments, scratch: stage.scratch, program: "/usr/bin/wrk")
@@ -119,10 +119,10 @@ import Testing
     /// Without an endpoint: 503 after the wait, and none of it when one comes in time.
     @Test func noEndpoints() throws {
         var port: UInt16 = 0
-        try Stage.running { stage in
+        try Stage.running { stage throws in
             port = try stage.server("one")
             stage.rules([Stage.path([Stage.split("one")])])
-        } _: { stage in
+        } _: { stage throws in
             let answer = try stage.get()
             #expect(answer.status == 503 && answer.text == "no healthy upstream")
             let client = try stage.ingress.connect()
@@ -136,22 +136,22 @@ import Testing
 
     /// grpcio through the ingress, to a port named http2.
     @Test func grpc() throws {
-        try Stage.running { stage in
+        try Stage.running { stage throws in
             let port = try stage.start(Foreign.python("grpc_app.py"), port: try ContractPod.freePort())
             stage.endpoints("one", [port], name: "http2")
             stage.rules([Stage.path([Stage.split("one", 100, ["Knative-Serving-Revision": "one-00001"])])])
-        } _: { stage in
+        } _: { stage throws in
             try stage.ingress.expectCases("grpc_client.py", host: Stage.host)
         }
     }
 
     /// WebSockets through the ingress, over HTTP/1.1 and on streams of HTTP/2.
     @Test func webSockets() throws {
-        try Stage.running { stage in
+        try Stage.running { stage throws in
             let port = try stage.start(Foreign.python("ws_app.py"), port: try ContractPod.freePort())
             stage.endpoints("one", [port])
             stage.rules([Stage.path([Stage.split("one")])])
-        } _: { stage in
+        } _: { stage throws in
             try stage.ingress.expectCases("ws_client.py", host: Stage.host)
             try stage.ingress.expectCases("h2_client.py", ["websocket"], host: Stage.host)
         }
@@ -162,11 +162,12 @@ import Testing
         let certificates = try ForeignCertificates()
         func prepare(_ stage: Stage) throws {
             stage.endpoints("one", [try stage.server("one")])
-            stage.rules("plain", hosts: ["plain.default.localhost"], [Stage.path([Stage.split("one")])])
+            stage.rules([Stage.path([Stage.split("one")])], of: "plain", hosts: ["plain.default.localhost"])
             stage.rules(
-                "led", hosts: ["led.default.localhost"], httpOption: "Redirected", [Stage.path([Stage.split("one")])])
+                [Stage.path([Stage.split("one")])], of: "led", hosts: ["led.default.localhost"],
+                httpOption: "Redirected")
         }
-        try Stage.running(certificates.flags, prepare: prepare) { stage in
+        try Stage.running(certificates.flags, prepare: prepare) { stage throws in
             let secure = try stage.port("https")
             let answer = try stage.get("/x?y", host: "led.default.localhost")
             #expect(answer.status == 301 && answer["Location"] == "https://led.default.localhost:\(secure)/x?y")
@@ -184,17 +185,17 @@ import Testing
                 #expect(body == "200 2")
             }
         }
-        try Stage.running(certificates.flags + ["--redirect-https"], prepare: prepare) { stage in
+        try Stage.running(certificates.flags + ["--redirect-https"], prepare: prepare) { stage throws in
             #expect(try stage.get(host: "plain.default.localhost").status == 301)
         }
     }
 
     /// What is under way at SIGTERM is answered.
     @Test func drain() throws {
-        try Stage.running(ends: false) { stage in
+        try Stage.running(ends: false) { stage throws in
             stage.endpoints("one", [try stage.server("one")])
             stage.rules([Stage.path([Stage.split("one")])])
-        } _: { stage in
+        } _: { stage throws in
             let client = try stage.ingress.connect()
             try client.request(Stage.host, "/slow?ms=1500")
             _ = wait { (try? stage.get())?.status == 200 }

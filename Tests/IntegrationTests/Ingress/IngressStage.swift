@@ -52,8 +52,8 @@ final class IngressStage: @unchecked Sendable {  // constants, and processes tha
 
     /// Writes an Ingress with one rule.
     func rules(
-        _ name: String = "app", hosts: [String] = [host], visibility: String = "ExternalIP", httpOption: String? = nil,
-        _ paths: [String]
+        _ paths: [String], of name: String = "app", hosts: [String] = [host], visibility: String = "ExternalIP",
+        httpOption: String? = nil
     ) {
         let option = httpOption.map { "\n  httpOption: \($0)" } ?? ""
         scratch.replace(

@@ -27,6 +27,24 @@ import Testing
         }
     }
 
+    /// HTTP/2 all the way: gRPC through ingress, activator and queue-proxy.
+    @Test func gRPC() throws {
+        let manifest = Foreign.grpc()
+        try Martlet.serving(manifest, Self.flags) { martlet throws in
+            try martlet.expectCases("grpc_client.py", host: manifest.host)
+        }
+    }
+
+    /// Probes that the sidecar cannot ask are the supervisor's: a command, and one that holds the others back.
+    @Test(arguments: ["readinessProbe: {exec: {command: [\"true\"]}}", "startupProbe: {tcpSocket: {port: 8080}}"])
+    func probesOfTheSupervisor(probe: String) throws {
+        let manifest = Manifest { $0.container = [probe] }
+        try Martlet.serving(manifest, Self.flags) { martlet throws in
+            #expect(try martlet.get(manifest.host).status == 200, "\(martlet.tail)")
+            martlet.expectLog("revision is ready")
+        }
+    }
+
     /// To zero and back: the pod goes when nothing comes, and the next request wakes it.
     @Test func zeroAndBack() throws {
         let manifest = Manifest { $0.annotations = Self.fast }
@@ -76,12 +94,17 @@ import Testing
     /// A changed file moves traffic to the new revision when it is ready, without a lost request.
     @Test func reload() throws {
         let scratch = Scratch()
-        let first = Manifest { $0.environment = [("ANSWER", "one")] }
-        let second = Manifest { $0.environment = [("ANSWER", "two")] }
+        func manifest(_ answer: String) -> Manifest {
+            Manifest {
+                $0.environment = [("ANSWER", answer)]
+                $0.annotations = Self.fast
+            }
+        }
+        let first = manifest("one")
         try Martlet.serving(first, Self.flags, scratch: scratch) { martlet throws in
             #expect(try martlet.get(first.host).status == 200, "\(martlet.tail)")
             let load = try Load(martlet, first.host, "/slow?ms=20", clients: 4)
-            scratch.replace("service.yaml", second.text)
+            scratch.replace("service.yaml", manifest("two").text)
             martlet.expectLog("app-00002")
             #expect(
                 wait(60) { martlet.log.contains("revision is ready") && martlet.pods().count == 1 }, "\(martlet.tail)")
@@ -97,10 +120,21 @@ import Testing
             #expect(try martlet.get(manifest.host).status == 200, "\(martlet.tail)")
             let long = try martlet.connect()
             try long.request(manifest.host, "/slow?ms=3000")
-            #expect(try !wait(1) { long.isSilent(milliseconds: 0) == false })
+            #expect(long.isSilent(milliseconds: 500))
             martlet.signal(SIGTERM)
             #expect(try long.readAnswer().status == 200, "\(martlet.tail)")
             #expect(martlet.waitForEnd() == 0, "\(martlet.tail)")
+        }
+    }
+
+    /// An address that is taken ends the run with 71 and the reason.
+    @Test func takenAddress() throws {
+        try Martlet.serving(Manifest()) { other throws in
+            let port = try other.port()
+            let scratch = Scratch()
+            let file = scratch.write("service.yaml", Manifest().text)
+            let ended = try Martlet.command(["run", "--split", "--http", "127.0.0.1:\(port)", file], scratch: scratch)
+            #expect(ended.status == 71 && ended.log.contains("ingress | error: listen"), "\(ended)")
         }
     }
 
