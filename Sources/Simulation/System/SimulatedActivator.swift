@@ -138,7 +138,6 @@ final class SimulatedActivator {
         told[number] += 1
         if !isSent { wasUnheard = true }
         book.announced(UInt64(number), wasSent: isSent)
-        throttlers[number].announced()
     }
 
     private func armClock() {

@@ -43,7 +43,8 @@ final class SimulatedThrottler {
     // MARK: Requests
 
     func receive(_ id: Int) {
-        if counts.arrive(now: world.clock.now) { activator.mail { [self] in activator.arrived(self) } }
+        let isNews = counts.arrive(now: world.clock.now)
+        if isNews { activator.mail { [self] in activator.arrived(self) } }
         let waiter = Waiter(worker: activator.number, token: UInt64(id))
         let outcome = gate.admit(waiter, view: &view, random: world.random.next())
         world.tell("\(label): request \(id): \(outcome)")
@@ -62,6 +63,7 @@ final class SimulatedThrottler {
             world.requests[id].place = .waiting(ticket)
             world.requests[id].waitsSince = world.clock.now
             world.note(.waited)
+            if isNews { expectWake(for: id) }
         case .refused(let reason):
             world.expect(refusal == reason, "\(label): request \(id) is refused: \(reason)")
             activator.leave(id)
@@ -299,14 +301,17 @@ final class SimulatedThrottler {
             "\(label): request \(oldest) has waited at zero for \(waited) s and no pod was asked for")
     }
 
-    /// The announcement was sent: unless it is lost, a pod is on its way soon.
-    func announced() {
-        guard activator.isHeard, let oldest = shadow.queue.first else { return }
-        let sent = world.clock.now
-        world.clock.at(sent.adding(seconds: world.wakeSeconds)) { [weak self] in
-            guard let self, activator.isAlive, shadow.queue.contains(oldest), world.disturbedAt < sent else { return }
+    /// A request waits whose revision the autoscaler has not heard of for a while: it is announced at once, and unless
+    /// that is lost, a pod is on its way soon.
+    private func expectWake(for id: Int) {
+        guard activator.isHeard else { return }
+        let came = world.clock.now
+        world.clock.at(came.adding(seconds: world.wakeSeconds)) { [weak self] in
+            guard let self, activator.isAlive, shadow.queue.contains(UInt64(id)), world.disturbedAt < came else {
+                return
+            }
             world.note(.wakeChecked)
-            world.expect(revision.replicas > 0, "\(label): request \(oldest) was announced, and no pod is asked for")
+            world.expect(revision.replicas > 0, "\(label): request \(id) waits at zero, and no pod is asked for")
         }
     }
 
