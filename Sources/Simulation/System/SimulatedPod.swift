@@ -233,6 +233,7 @@ final class SimulatedPod {
         case .done, .drained:
             world.expect(queue.isEmpty, "pod \(number): \(queue) were not woken")
         }
+        world.expect(container.inFlight == running, "pod \(number): \(container.inFlight) slots for \(running)")
         finishDrain()
     }
 

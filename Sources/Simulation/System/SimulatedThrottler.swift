@@ -173,6 +173,8 @@ final class SimulatedThrottler {
             shadow.slots[endpoint.id]?.isDraining = false
             activator.mail { [self] in becameIdle(endpoint) }
         }
+        let count = shadow.slots[endpoint.id]?.count ?? 0
+        world.expect(endpoint.inFlight == count, "\(label): \(endpoint.inFlight) slots for \(count) requests")
         check()
     }
 

@@ -73,8 +73,8 @@ struct SystemPlan {
     /// The plan of a seed.
     init(using random: inout SeededRandom) {
         activators = Int.random(in: 1...3, using: &random)
-        queueLimit = pick([1_000, 1_000, 20, 3], &random)
-        budget = pick([10_000, 10_000, 25, 5], &random)
+        queueLimit = pick([1_000, 1_000, 20, 3, 1], &random)
+        budget = pick([10_000, 10_000, 25, 5, 1], &random)
         delays.network = pick([1, 2, 10], &random)
         delays.watch = pick([5, 50, 500, 1_000], &random)
         delays.write = pick([1, 50, 500], &random)
