@@ -79,8 +79,13 @@ final class SimulatedRevision {
         else { return }
         let chosen = world.activators.filter { activator in path.addresses.contains { $0.ip == activator.ip } }
         guard chosen.count == path.addresses.count else { return }  // one has died, and nobody knows yet
+        // Activators that do not agree on who answers have slices that do not fit: a pod may be in none meanwhile.
+        let settled = pods.allSatisfy { pod in
+            let since = max(pod.acceptsSince ?? EventClock.start, pod.refusesUntil)
+            return world.clock.now.seconds(since: since) > world.knowledgeSeconds
+        }
+        guard settled else { return }
         for pod in pods where pod.readySince != nil && pod.state == .ready {
-            guard world.clock.now.seconds(since: pod.refusesUntil) > world.knowledgeSeconds else { continue }
             world.note(.sliceChecked)
             world.expect(
                 chosen.contains { $0.throttlers[number].uses(pod.ip) },
