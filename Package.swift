@@ -114,7 +114,12 @@ let package = Package(
             swiftSettings: settings),
         .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy"], swiftSettings: settings),
         // Tests only
-        module("Simulation", imports: ["Admission", "Balancing", "Primitives"]),
+        module(
+            "Simulation",
+            imports: [
+                "Activator", "Autoscaler", "ClusterLink", "Knative", "EventLoop", "Scaling", "Telemetry", "Admission",
+                "Balancing", "Primitives", logging,
+            ]),
         .target(name: "HTTP2Wire", dependencies: ["CNGHTTP2"], path: "Tests/HTTP2Wire"),
         .target(name: "OTLPWire", path: "Tests/OTLPWire"),
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),

@@ -60,6 +60,18 @@ public enum SeedSweep {
         return UInt64(String(cString: text))
     }
 
+    /// The environment variable that sets how many seeds a sweep tries.
+    public static let countVariable = "MARTLET_SEEDS"
+
+    /// How many seeds the environment asks for, else `count`.
+    public static func count(or count: UInt64) -> UInt64 {
+        guard let text = getenv(countVariable), let asked = UInt64(String(cString: text)) else { return count }
+        return asked
+    }
+
+    /// Whether the environment says how many seeds are tried.
+    public static var isCounted: Bool { getenv(countVariable) != nil }
+
     /// Runs each seed and hands the finished run to `inspect`; returns the first failure, with its trace.
     ///
     /// With `MARTLET_SEED` in the environment only that seed is run.
@@ -82,7 +94,10 @@ public enum SeedSweep {
     /// Runs the seed once more to learn what led to its breach.
     private static func trace<Simulation: SeededSimulation>(of type: Simulation.Type, seed: UInt64) -> [String] {
         var simulation = Simulation(seed: seed, keepsTrace: true)
-        do throws(SimulationBreach) { try simulation.run() } catch { return simulation.trace.suffix(traceLines) }
+        do throws(SimulationBreach) { try simulation.run() } catch {
+            // The first line says what kind of run it is.
+            return simulation.trace.prefix(1) + simulation.trace.dropFirst().suffix(traceLines)
+        }
         return ["the second run of this seed did not fail: something in it is not seeded"]
     }
 }
