@@ -5,7 +5,7 @@
     split.py --scenarios overload,burst
 
 After the tests of Knative (test/e2e, test/ha) that need no cluster. One row a check: what was asked, what was found.
-Exit status 1 if a check failed. The runs' output is in run/split-SCENARIO.log.
+Exit status 1 if a check failed. The runs' output is in run/split-SCENARIO-PORT.log.
 """
 import argparse
 import collections
@@ -152,8 +152,10 @@ def zero(options, report):
                 status, _ = answer_of(run, name, "/")
                 outcomes[str(status)] += 1
                 slow.append(time.monotonic() - begun)
-                if status != 200:
-                    print(f"zero: {name} round {number} delay {delay}: {status}", file=sys.stderr)
+                if status != 200 or slow[-1] > 0.5:
+                    now = datetime.datetime.now(datetime.timezone.utc)
+                    print(f"{now:%T.%f}: {name}, round {number}, {delay * 1e3:.0f} ms after the scale of 0: {status} "
+                          f"after {slow[-1] * 1e3:.0f} ms", file=sys.stderr)
 
         threads = [threading.Thread(target=wake, args=[name]) for name in names]
         for thread in threads:

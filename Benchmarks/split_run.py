@@ -99,7 +99,7 @@ class Run:
 
     def __init__(self, name, services, options, *flags, kinds=("Endpoints", "Scale", "Pod")):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="martlet-split-"))
-        self.port, self.log = options.port, machine.RUN / f"split-{name}.log"
+        self.port, self.log = options.port, machine.RUN / f"split-{name}-{options.port}.log"
         machine.RUN.mkdir(exist_ok=True)
         (self.folder / "services.yaml").write_text("---\n".join(services))
         command = [options.martlet, "run", "--split", self.folder / "services.yaml", "--http",
