@@ -116,6 +116,7 @@ def burst(options, report):
             is_settled = wait(lambda: all(run.watch.is_proxied(f"{name}-00001") == expected[name]
                                           and run.watch.ready(f"{name}-00001") == pods for name in capacities), 40)
             seconds = (time.monotonic_ns() - began) / 1e9
+            explained = "" if is_settled else f": not settled; {run.explain('between-00001')}"
             time.sleep(3)
             hops = {name: run.hops(name) for name in capacities}
             found = {name: run.watch.is_proxied(f"{name}-00001") for name in capacities}
@@ -124,7 +125,7 @@ def burst(options, report):
             text = ", ".join(f"{name} {'in' if found[name] else 'out'} ({hops[name]} hops)" for name in capacities)
             asked = ", ".join(f"{name} {'in' if expected[name] else 'out'}" for name in capacities)
             report.check("burst", f"{clients} in flight, {pods} pods; the activator: {asked}",
-                         f"{text} after {seconds:.1f} s" + ("" if is_settled else ": not settled"),
+                         f"{text} after {seconds:.1f} s{explained}",
                          bool(is_settled) and found == expected
                          and all(hops[name] == 2 + expected[name] for name in hops))
         for name, total in totals.items():

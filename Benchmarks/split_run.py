@@ -110,10 +110,10 @@ class Run:
             self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=output,
                                             stderr=output, start_new_session=True,
                                             env={**os.environ, "XDG_RUNTIME_DIR": str(self.folder)})
-        path = self.folder / f"martlet/hub-{self.process.pid}.sock"
-        if not wait(path.exists, 15):
+        self.martlet, self.socket = options.martlet, self.folder / f"martlet/hub-{self.process.pid}.sock"
+        if not wait(self.socket.exists, 15):
             raise RuntimeError(f"no cluster socket; see {self.log}")
-        self.watch = Watch(path, list(kinds))
+        self.watch = Watch(self.socket, list(kinds))
         if not self.watch.is_told.wait(15):
             raise RuntimeError(f"the cluster socket tells nothing; see {self.log}")
         machine.wait_for_port(self.port)
@@ -159,6 +159,12 @@ class Run:
         """Proxies that a request passes: 3 with the activator, 2 without."""
         _, _, body = self.ask(name, "/headers")
         return re.search(rb"^X-Forwarded-For: (.*)$", body, re.M | re.I)[1].count(b",") + 1
+
+    def explain(self, revision):
+        """What `martlet explain` says of a revision, in one line."""
+        command = [self.martlet, "explain", revision, "--run", self.socket]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=10)
+        return "; ".join(" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines()).replace("|", "/")
 
     def await_serving(self, *names):
         for name in names:
