@@ -123,7 +123,7 @@ let package = Package(
         tests(of: "HTTP2", imports: ["HTTP", "HTTP2Wire", "Primitives"]),
         tests(of: "TLS", imports: ["COpenSSL", "Primitives"]),
         tests(of: "WebSocket", imports: ["HTTP", "HTTP1", "Primitives"]),
-        tests(of: "Routing", imports: ["Primitives"]),
+        tests(of: "Routing", imports: ["HTTP", "HTTP1", "Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
         tests(of: "Scaling", imports: ["Primitives"]),
         tests(of: "Telemetry", imports: ["HTTP", "OTLPWire", "Primitives"]),
