@@ -44,6 +44,30 @@ import Testing
         #expect(alone.status == 1 && alone.log.contains("no run of martlet"), "\(alone)")
     }
 
+    /// `--https` without certificates: the ingress serves what this user's authority signs, also for hosts that come
+    /// later.
+    @Test func localAuthority() throws {
+        let scratch = Scratch()
+        let made = try Martlet.command(["cert", "--pem"], scratch: scratch)
+        #expect(made.status == 0, "\(made)")
+        let file = scratch.write("trusted.pem", made.out)
+        let manifest = HTTPSTests.hello
+        scratch.write("files/a.yaml", manifest.text)
+        let flags = [scratch.path + "/files", "--https", "127.0.0.1:0", "--domain", "localhost"]
+        try Martlet.serving(flags + Self.flags, scratch: scratch) { martlet throws in
+            let first = try martlet.curl(["--cacert", file, "https://app.default.localhost:{https}/"])
+            #expect(first.out == "Hello TLS!\n", "\(first)\n\(martlet.tail)")
+            let distrusted = try martlet.curl(["https://app.default.localhost:{https}/"])
+            #expect(distrusted.status == 60, "\(distrusted)")
+            let moved = manifest.text.replacingOccurrences(of: "name: app", with: "name: app\n  namespace: team")
+            scratch.write("files/b.yaml", moved)
+            let isServed = try wait(30) {
+                try martlet.curl(["--cacert", file, "https://app.team.localhost:{https}/"]).out == "Hello TLS!\n"
+            }
+            #expect(isServed, "\(martlet.tail)")
+        }
+    }
+
     /// HTTP/2 all the way: gRPC through ingress, activator and queue-proxy.
     @Test func gRPC() throws {
         let manifest = Foreign.grpc()
