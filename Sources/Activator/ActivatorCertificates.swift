@@ -19,6 +19,11 @@ public final class ActivatorCertificates {
         public let problems: [String]
     }
 
+    /// How long until a ticket key that could not be made is tried again, in milliseconds.
+    static let ticketRetryMilliseconds: UInt64 = 60_000
+
+    /// The keys of session tickets, shared by the workers. Renewed on the loop of the activator that uses this.
+    public let tickets: TicketKeyRing
     /// What the listener with TLS serves; nil: there is no such listener.
     public private(set) var set: CertificateSet?
     /// Who signs the pods' certificates; nil: pods are spoken to in plain TCP.
@@ -28,8 +33,15 @@ public final class ActivatorCertificates {
     private var securities: [String: UpstreamSecurity] = [:]
 
     /// Reads the folder; an empty path is one without files.
-    public init(folder: String) throws(Failure) {
+    ///
+    /// - Parameter ticketMilliseconds: how long a key of session tickets seals. Default 8 hours.
+    public init(folder: String, ticketMilliseconds: UInt64 = 8 * 3_600_000) throws(Failure) {
         self.folder = folder
+        do throws(TLSSetupFailure) {
+            tickets = try TicketKeyRing(rotationMilliseconds: ticketMilliseconds, now: MonotonicClock.now())
+        } catch {
+            throw Failure(problems: ["\(error)"])
+        }
         texts = Self.read(folder)
         try load()
     }
@@ -113,6 +125,23 @@ extension Activator {
     public func use(_ certificates: ActivatorCertificates) {
         context.security = { certificates.security($0) }
         lookLater(certificates)
+        renewLater(certificates.tickets)
+    }
+
+    private func renewLater(_ tickets: TicketKeyRing) {
+        loop.at(tickets.deadline) { [weak self] in self?.renew(tickets) }
+    }
+
+    private func renew(_ tickets: TicketKeyRing) {
+        do throws(TLSSetupFailure) {
+            if try tickets.timeout(now: loop.now) { logger.debug("session ticket key rotated") }
+            renewLater(tickets)
+        } catch {
+            logger.error("session ticket key not rotated; trying again", metadata: ["problem": "\(error)"])
+            loop.after(milliseconds: ActivatorCertificates.ticketRetryMilliseconds) { [weak self] in
+                self?.renew(tickets)
+            }
+        }
     }
 
     private func lookLater(_ certificates: ActivatorCertificates) {

@@ -18,7 +18,7 @@ public final class ClusterHub {
     /// The registrations under a name have changed; the object holds them all, and none if the last has gone.
     public var onRegistration: (ClusterEndpoints) -> Void = { _ in }
     /// Why a revision has the scale it has, in lines for a person. The name is as the user gave it; empty: all.
-    public var onExplain: (String) -> [String] = { _ in ["nothing is known here"] }
+    public var onExplain: (String) -> LinkAnswer = { _ in .refused("nothing is known here") }
 
     private let listener: UnixListener
     private let loop: Loop
@@ -153,7 +153,7 @@ public final class ClusterHub {
         }
         switch message {
         case .watch(let kinds): session.subscribe(to: kinds, store)
-        case .explain(let name): session.connection.send(LinkMessage.text(onExplain(name)).line)
+        case .explain(let name): session.connection.send(onExplain(name).message.line)
         case .apply(.endpoints(let endpoints)): register(endpoints, from: session)
         case .apply(let object):
             if let onApply { onApply(object, session.id) } else { publish(.applied(object)) }

@@ -19,7 +19,7 @@ struct ObjectFolder {
 
     let path: String
     private let limits: ClusterLimits
-    private var lastGood: [String: [ClusterFile.Place]] = [:]
+    private var lastGood: [String: ClusterFile] = [:]
 
     init(path: String, limits: ClusterLimits) {
         self.path = path
@@ -36,7 +36,7 @@ struct ObjectFolder {
             let text = "\(names.count) files; the first \(limits.files) are read"
             reading.troubles.append(Trouble(file: path, text: text))
         }
-        var good: [String: [ClusterFile.Place]] = [:]
+        var good: [String: ClusterFile] = [:]
         var left = limits.folderBytes
         for name in names.prefix(limits.files) {
             good[name] = load(name, &left, &reading.troubles) ?? lastGood[name]
@@ -47,7 +47,7 @@ struct ObjectFolder {
     }
 
     /// The objects of a file; nil if it has an error.
-    private func load(_ name: String, _ left: inout Int, _ troubles: inout [Trouble]) -> [ClusterFile.Place]? {
+    private func load(_ name: String, _ left: inout Int, _ troubles: inout [Trouble]) -> ClusterFile? {
         let limit = min(left, ClusterLoader.limits.fileBytes)
         let text: [UInt8]
         do throws(SystemError) { text = try FolderFiles.contents(of: path + "/" + name, atMost: limit) } catch {
@@ -57,14 +57,16 @@ struct ObjectFolder {
         left -= text.count
         let file = ClusterLoader.load(file: name, text: text)
         troubles += file.diagnostics.map { Trouble(file: name, text: "\($0)") }
-        return file.diagnostics.hasErrors ? nil : file.objects
+        return file.diagnostics.hasErrors ? nil : file
     }
 
     /// Of two objects with one name the first counts, in order of file and place.
     private func collect(into reading: inout Reading) {
         var places: [ObjectKey: String] = [:]
+        let merged = merge(&reading)
+        let sliced = Set(merged.map(\.name))
         for name in lastGood.keys.sorted() {
-            for place in lastGood[name] ?? [] {
+            for place in lastGood[name]?.objects ?? [] {
                 let key = place.object.key
                 if let first = places[key] {
                     let text = "\(name):\(place.line): error: \(key.kind.rawValue) \(key.name) is already at \(first)"
@@ -72,8 +74,29 @@ struct ObjectFolder {
                     continue
                 }
                 places[key] = "\(name):\(place.line)"
+                // A cluster has both for one service; the slices are never cut short.
+                if key.kind == .endpoints, sliced.contains(key.name) { continue }
                 reading.objects.append(place.object)
             }
         }
+        reading.objects += merged.map { .endpoints($0) }
+    }
+
+    /// The endpoints of services that have slices. Of two slices with one name the first counts, too.
+    private func merge(_ reading: inout Reading) -> [ClusterEndpoints] {
+        var places: [ObjectName: String] = [:]
+        var slices: [EndpointSlice] = []
+        for file in lastGood.keys.sorted() {
+            for (slice, line) in lastGood[file]?.slices ?? [] {
+                if let first = places[slice.name] {
+                    let text = "\(file):\(line): error: EndpointSlice \(slice.name) is already at \(first)"
+                    reading.troubles.append(Trouble(file: file, text: text + "; remove one of the two"))
+                    continue
+                }
+                places[slice.name] = "\(file):\(line)"
+                slices.append(slice)
+            }
+        }
+        return EndpointSlice.merge(slices)
     }
 }

@@ -5,7 +5,6 @@ import EventLoop
 import Glibc
 import Logging
 import Primitives
-import TLS
 import Telemetry
 
 /// Knative's activator as a process of its own: objects in from a source, requests to pods, stats to the autoscaler.
@@ -47,7 +46,7 @@ public final class ActivatorRole {
         var names = ["http", "http2", "metrics"]
         if let set = certificates.set {
             options.certificates = set
-            options.tickets = try TicketKeyRing(now: MonotonicClock.now())
+            options.tickets = certificates.tickets
             listeners.append(Activator.secureListener(for: configuration))
             names.append("https")
         }

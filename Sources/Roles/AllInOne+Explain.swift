@@ -22,17 +22,20 @@ extension AllInOne {
     /// The last decision of one revision or, with an empty name, of all.
     static func explain(
         _ name: String, _ decisions: [(revision: String, record: DecisionRecord)], now: Instant
-    ) -> [String] {
+    ) -> LinkAnswer {
         let sorted = decisions.sorted { $0.revision < $1.revision }
-        guard !sorted.isEmpty else { return ["nothing has been decided yet"] }
         let wanted = name.split(separator: "/").last.map(String.init) ?? ""
+        guard !sorted.isEmpty else {
+            let text = "nothing has been decided yet"
+            return name.isEmpty ? .lines([text]) : .refused("no revision \(wanted)\n\(text)")
+        }
         let chosen = wanted.isEmpty ? sorted : sorted.filter { $0.revision == wanted }
         guard !chosen.isEmpty else {
             let names = sorted.map(\.revision)
             let hint = nearest(to: wanted, among: names).map { "; did you mean \($0)?" } ?? ""
-            return ["no revision \(wanted)\(hint)", "known: " + names.joined(separator: ", ")]
+            return .refused("no revision \(wanted)\(hint)\nknown: \(names.joined(separator: ", "))")
         }
-        return chosen.flatMap { lines(of: $0.revision, $0.record, now: now) }
+        return .lines(chosen.flatMap { lines(of: $0.revision, $0.record, now: now) })
     }
 
     private static func lines(of revision: String, _ record: DecisionRecord, now: Instant) -> [String] {

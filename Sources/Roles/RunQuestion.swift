@@ -18,15 +18,17 @@ public enum RunQuestion {
 
     /// Why `revision` (`name`, `namespace/name`, or empty for all) has the scale it has, in lines.
     /// - Parameter run: the socket, or the directory it is in; nil: the usual one.
+    /// - Throws: if no run answers, or it knows no such revision; with the names it knows.
     public static func explain(_ revision: String, run: String?) throws(Failure) -> [String] {
         let path = try socket(run)
         guard let loop = try? Loop(), case .connected(let socket) = Socket.connect(toUnixPath: path),
             let question = LinkQuestion(socket, loop: loop)
         else { throw Failure(description: "\(path): nobody answers there") }
-        guard let lines = question.ask(revision, withinMilliseconds: answerMilliseconds) else {
-            throw Failure(description: "\(path): no answer within \(answerMilliseconds / 1_000) s")
+        switch question.ask(revision, withinMilliseconds: answerMilliseconds) {
+        case .lines(let lines): return lines
+        case .refused(let reason): throw Failure(description: reason)
+        case nil: throw Failure(description: "\(path): no answer within \(answerMilliseconds / 1_000) s")
         }
-        return lines
     }
 
     private static func socket(_ run: String?) throws(Failure) -> String {

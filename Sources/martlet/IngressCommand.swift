@@ -43,6 +43,13 @@ struct IngressCommand: ParsableCommand {
             valueName: "DIR"))
     var certs: String?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "In place of --certs: certificates for hosts below DOMAIN, signed as martlet run does; see martlet cert.",
+            valueName: "DOMAIN"))
+    var localAuthority: String?
+
     @Flag(name: .long, help: "Answer requests at --http with a redirect to --https, whatever their Ingress says.")
     var redirectHttps = false
 
@@ -141,18 +148,30 @@ struct IngressCommand: ParsableCommand {
                 problems.append("\(option) \(address): the same as \(earlier); each needs an address of its own")
             }
         }
-        if https != nil, certs == nil { problems.append("--https: certificates are missing; give --certs DIR") }
-        if https == nil, certs != nil { problems.append("--certs: nothing uses it; give --https ADDR too") }
-        if https == nil, redirectHttps {
+        checkCertificates(&problems)
+    }
+
+    private func checkCertificates(_ problems: inout [String]) {
+        if https != nil, certs == nil, localAuthority == nil {
+            problems.append("--https: certificates are missing; give --certs DIR or --local-authority DOMAIN")
+        }
+        if certs != nil, localAuthority != nil {
+            problems.append("--local-authority: --certs DIR has the certificates already; give one of both")
+        }
+        guard https == nil else { return }
+        if certs != nil { problems.append("--certs: nothing uses it; give --https ADDR too") }
+        if localAuthority != nil { problems.append("--local-authority: nothing uses it; give --https ADDR too") }
+        if redirectHttps {
             problems.append("--redirect-https: there is no place to redirect to; give --https ADDR")
         }
     }
 
-    /// Reads the certificates; prints every problem, and ends with 78 if there is one.
+    /// Reads the certificates, or opens the local authority; prints every problem, and ends with 78 if there is one.
     private func openCertificates() throws -> OpenedCertificates? {
-        guard https != nil, let certs else { return nil }
+        guard https != nil else { return nil }
         do throws(CertificateFailure) {
-            return try OpenedCertificates(.folder(certs), domain: clusterDomain)
+            if let certs { return try OpenedCertificates(.folder(certs), domain: clusterDomain) }
+            return try OpenedCertificates(.localAuthority, domain: localAuthority ?? clusterDomain)
         } catch {
             for problem in error.problems { complain(problem) }
             throw ExitCode(ExitStatus.badConfiguration)

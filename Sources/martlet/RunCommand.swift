@@ -149,9 +149,6 @@ struct RunCommand: ParsableCommand {
         if let activators, !(1...16).contains(activators) {
             problems.append("--activators \(activators): expected 1 to 16")
         }
-        if split, https != nil, certs == nil {
-            problems.append("--split: with --https it needs certificates; give --certs DIR too")
-        }
     }
 
     private func makeSplit(_ options: AllInOneOptions, _ logger: Logger) throws -> SplitRun {
@@ -165,8 +162,11 @@ struct RunCommand: ParsableCommand {
             "--http", http, "--access-log", accessLog, "--drain-deadline", "\(drainDeadline)", "--workers",
             "\(options.workers)",
         ]
-        if let https { split.ingressArguments += ["--https", https] }
-        if let certs { split.ingressArguments += ["--certs", certs] }
+        if let https {
+            split.ingressArguments += ["--https", https]
+            // The authority has been opened here, and made if there was none; the ingress signs what it serves.
+            split.ingressArguments += certs.map { ["--certs", $0] } ?? ["--local-authority", domain]
+        }
         if redirectHttps { split.ingressArguments.append("--redirect-https") }
         if trustForwarded { split.ingressArguments.append("--trust-forwarded") }
         do {

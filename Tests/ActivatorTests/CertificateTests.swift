@@ -1,6 +1,9 @@
+import DataPlane
 import EventLoop
 import Foundation
 import Knative
+import Logging
+import Primitives
 import TLS
 import Testing
 
@@ -50,6 +53,38 @@ import Testing
         try folder.write("bundle.crt", authority.pem.certificate)
         let change = try all.look()
         #expect(change.trustsAnew && !change.servesAnew && all.trust?.count == 2)
+    }
+
+    /// A running activator renews the keys of session tickets in time, again and again: the ring's deadline moves.
+    @Test func ticketKeysAreRenewed() throws {
+        let certificates = try ActivatorCertificates(folder: "", ticketMilliseconds: 20)
+        var configuration = ActivatorConfiguration()
+        for listener in [\ActivatorConfiguration.Listeners.http, \.http2, \.tls, \.metrics] {
+            configuration.listeners[keyPath: listener] = .loopback(port: 0)
+        }
+        configuration.workers = 1
+        let loop = try Loop(), desk = QuestionDesk(), sink = NoSink()
+        let workers = try WorkerGroup(
+            listeners: Activator.listeners(for: configuration),
+            options: Activator.options(for: configuration, desk: desk, files: 4_096), log: nil)
+        let activator = try Activator(
+            configuration, loop: loop, workers: workers, desk: desk, sink: sink,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        activator.use(certificates)
+        var deadlines = [certificates.tickets.deadline]
+        let end = MonotonicClock.now().adding(milliseconds: 10_000)
+        while deadlines.count < 4, MonotonicClock.now() < end {
+            loop.runOnce(atMostMilliseconds: 50)
+            let next = certificates.tickets.deadline
+            if deadlines.last != next { deadlines.append(next) }
+        }
+        #expect(deadlines.count == 4 && deadlines == deadlines.sorted())
+        _ = activator
+    }
+
+    private final class NoSink: StatSink {
+        var isConnected: Bool { true }
+        func send(_ message: [UInt8]) -> Bool { true }
     }
 
     /// A pod that can prove whose it is gets the request over TLS; one of another namespace gets none. Probes are

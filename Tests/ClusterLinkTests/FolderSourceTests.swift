@@ -58,6 +58,57 @@ import Testing
         #expect(run(loop) { told.store.all() == [scale("a", 2)] })
     }
 
+    /// Two slices of one service become its Endpoints; an Endpoints object of that name does not count beside them.
+    @Test func slicesAreEndpoints() throws {
+        let folder = Folder(), loop = try Loop(), lines = Lines(), told = Told()
+        func slice(_ name: String, _ service: String?, _ endpoints: String, type: String = "IPv4") -> String {
+            let labels = service.map { ", labels: {kubernetes.io/service-name: \($0)}" } ?? ""
+            return """
+                apiVersion: discovery.k8s.io/v1
+                kind: EndpointSlice
+                metadata: {name: \(name)\(labels)}
+                addressType: \(type)
+                ports: [{name: http, port: 8012, protocol: TCP, appProtocol: http}, {name: any}]
+                endpoints: [\(endpoints)]
+
+                """
+        }
+        // ready nil: serving decides; all nil: ready; what ends and is not ready is not listed.
+        let first = """
+            {addresses: [10.0.0.1], conditions: {ready: true, serving: true}, targetRef: {kind: Pod, name: p1}},
+            {addresses: [10.0.0.2], conditions: {ready: false, serving: false}},
+            {addresses: [10.0.0.3], conditions: {ready: null, serving: false}}, {addresses: [10.0.0.4]},
+            {addresses: [10.0.0.5], conditions: {ready: false, serving: true, terminating: true}}
+            """
+        let second = "{addresses: [10.0.0.2, 10.0.9.9], conditions: {ready: true}}, {addresses: [10.0.0.6]}"
+        try folder.write("b.yaml", slice("e-bbb", "e", second))
+        try folder.write("a.yaml", slice("e-aaa", "e", first) + "---\n" + slice("six", "e", "", type: "IPv6"))
+        try folder.write("c.yaml", "\(text(.endpoints(endpoints("e", 7))))\n---\n" + slice("mine", nil, second))
+        let source = try FolderSource(path: folder.path, loop: loop, log: lines.log)
+        source.watch([.endpoints]) { told.hear($0) }
+        #expect(run(loop) { told.syncs == 1 })
+        func address(_ last: UInt32, _ isReady: Bool, _ pod: String = "") -> ClusterEndpoints.Address {
+            .init(ip: 0x0A00_0000 + last, isReady: isReady, podName: pod, ports: ["http": 8012])
+        }
+        func expect(_ addresses: [ClusterEndpoints.Address]) -> ClusterObject {
+            .endpoints(ClusterEndpoints(name: name("e"), addresses: addresses))
+        }
+        let all = [
+            address(1, true, "p1"), address(2, true), address(3, false), address(4, true), address(6, true),
+        ]
+        #expect(told.store.all() == [expect(all)], "\(told.store.all())")
+        #expect(
+            lines.all.count == 2 && lines.all.contains { $0.contains("kubernetes.io/service-name") }, "\(lines.all)")
+        // A slice that goes takes its part; with the last one the Endpoints object counts.
+        folder.remove("b.yaml")
+        #expect(run(loop) { told.store.all() == [expect([all[0], address(2, false), all[2], all[3]])] })
+        folder.remove("a.yaml")
+        #expect(run(loop) { told.store.all() == [.endpoints(endpoints("e", 7))] })
+        try folder.write("d.yaml", slice("bad", "e", "{addresses: [x]}"))
+        #expect(run(loop) { lines.all.contains { $0.contains("is no address") } }, "\(lines.all)")
+        #expect(told.store.all() == [.endpoints(endpoints("e", 7))])
+    }
+
     @Test func writesGoToTheOtherFolder() throws {
         let folder = Folder(), output = Folder(), loop = try Loop(), lines = Lines(), told = Told()
         let source = try FolderSource(path: folder.path, output: output.path, loop: loop, log: lines.log)

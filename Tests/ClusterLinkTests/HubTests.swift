@@ -184,13 +184,16 @@ import Testing
         var heard: [LinkMessage?] = [], end = ""
         peer.onLine = { line in heard.append(try? LinkMessage(line: line)) }
         peer.onEnd = { end = $0 }
-        stage.hub?.onExplain = { ["asked for \($0)", "second line"] }
+        stage.hub?.onExplain = { .lines(["asked for \($0)", "second line"]) }
         for text in ["{\"type\":\"APPLY\"}", "garbage", "{\"type\":\"BOOKMARK\"}", "{\"type\":\"NEW\"}"] {
             peer.send(Array(text.utf8) + [10])
         }
         peer.send(LinkMessage.explain("ns/rev").line)
         #expect(run(stage.loop) { heard.contains(.text(["asked for ns/rev", "second line"])) })
         #expect(heard.count == 5 && end.isEmpty, "\(heard)")
+        stage.hub?.onExplain = { .refused("no revision \($0)\nknown: none") }
+        peer.send(LinkMessage.explain("ns/other").line)
+        #expect(run(stage.loop) { heard.last == .error("no revision ns/other\nknown: none") }, "\(heard)")
         peer.send([UInt8](repeating: UInt8(ascii: "x"), count: 2_000))
         #expect(run(stage.loop) { !end.isEmpty })
         #expect(stage.hub?.sessionsConnected == 0)

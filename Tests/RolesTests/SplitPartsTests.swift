@@ -144,7 +144,7 @@ import Testing
 
     @Test func explanations() {
         var store = ObjectStore()
-        #expect(Explanation.lines(for: "", in: store) == ["no revision has been scaled yet"])
+        #expect(Explanation.answer("", in: store) == .lines(["no revision has been scaled yet"]))
         let name = ObjectName(namespace: "default", name: "app-00001")
         var scale = ClusterScale(name: name, replicas: 3)
         scale.explanation = "3 pods (stable): 4.2 in the window."
@@ -152,10 +152,14 @@ import Testing
         autoscaler.annotations = ["autoscaling.knative.dev/target": "2"]
         _ = store.apply(.scale(scale))
         _ = store.apply(.podAutoscaler(autoscaler))
-        let lines = Explanation.lines(for: "app-00001", in: store)
+        guard case .lines(let lines) = Explanation.answer("app-00001", in: store) else {
+            Issue.record("a known revision is refused")
+            return
+        }
         #expect(
             lines.first == "default/app-00001" && lines.contains("  because    3 pods (stable): 4.2 in the window."))
         #expect(lines.contains("  scale      3") && lines.contains("  settings   autoscaling.knative.dev/target=2"))
-        #expect(Explanation.lines(for: "default/app-00002", in: store)[0].hasSuffix("did you mean default/app-00001?"))
+        let unknown = "no revision default/app-00002; did you mean default/app-00001?\nknown: default/app-00001"
+        #expect(Explanation.answer("default/app-00002", in: store) == .refused(unknown))
     }
 }

@@ -161,6 +161,37 @@ import Testing
         #expect(row.want < 1 || result.isApplied)
     }
 
+    /// The window annotation, not the cluster's 300 s, is what a revision must have been active for.
+    @Test(arguments: [(149.0, 1, true, 1.0), (150, 0, false, nil), (299, 0, false, nil)])
+    func customWindow(elapsed: Double, want: Int, isApplied: Bool, recheck: Double?) {
+        var config = ScalingConfig()
+        config.stableWindow = .seconds(300)
+        let spec = ScalingSpec(
+            config: config, annotations: annotations(["window": "150s"], config: config), containerConcurrency: 0)
+        let result = Reconciliation.decide(
+            desired: 0,
+            Reconciliation.Input(
+                spec: spec, activity: RevisionActivity(.active, since: start), isReachable: true, isInitialized: true,
+                path: ActivatorPath(probe: .answeredByActivator, proxyingNanoseconds: 0), now: at(elapsed)))
+        #expect(result.want == want && result.isApplied == isApplied, "\(result)")
+        #expect(result.recheckNanoseconds == recheck.map { UInt64($0 * 1e9) })
+    }
+
+    /// Whom nobody has told of routes counts as reachable: its least scale holds.
+    @Test func minScaleWithUnknownReachability() {
+        for isTold in [nil, true, false] as [Bool?] {
+            var scaler = RevisionScaler(
+                annotations: annotations(["min-scale": "2"]), containerConcurrency: 0, now: start, initialReady: 10)
+            if let isTold { scaler.setReachable(isTold) }
+            var desired = 10
+            for second in stride(from: 0.0, through: 400, by: 2) {
+                _ = scaler.record(RequestStat(), at: at(second))
+                desired = scaler.tick(now: at(second), ready: desired, existing: desired).desired
+            }
+            #expect(desired == (isTold == false ? 0 : 2), "told \(String(describing: isTold))")
+        }
+    }
+
     /// On one machine nothing has to be waited for: the last pod goes at the tick after the one that said inactive.
     @Test func fastPath() {
         let result = Reconciliation.decide(

@@ -4,10 +4,11 @@ import Knative
 /// The text of `martlet explain`: what the autoscaler was told, what it decided, and by which rule.
 enum Explanation {
     /// `name` is `namespace/revision`, a revision of the namespace `default`, or empty for all.
-    static func lines(for name: String, in store: ObjectStore) -> [String] {
+    static func answer(_ name: String, in store: ObjectStore) -> LinkAnswer {
         let scales = store.all([.scale]).map(\.name)
         guard !name.isEmpty else {
-            return scales.isEmpty ? ["no revision has been scaled yet"] : scales.flatMap { lines(of: $0, in: store) }
+            let all = scales.flatMap { lines(of: $0, in: store) }
+            return .lines(all.isEmpty ? ["no revision has been scaled yet"] : all)
         }
         let parts = name.split(separator: "/", maxSplits: 1).map(String.init)
         let wanted =
@@ -16,9 +17,10 @@ enum Explanation {
         guard scales.contains(wanted) else {
             let known = scales.map(\.description)
             let hint = nearest(to: "\(wanted)", among: known).map { "; did you mean \($0)?" } ?? ""
-            return ["no revision \(wanted)\(hint)"] + (known.isEmpty ? [] : ["known: " + known.joined(separator: ", ")])
+            let names = known.isEmpty ? "none has been scaled yet" : "known: " + known.joined(separator: ", ")
+            return .refused("no revision \(wanted)\(hint)\n\(names)")
         }
-        return lines(of: wanted, in: store)
+        return .lines(lines(of: wanted, in: store))
     }
 
     private static func lines(of name: ObjectName, in store: ObjectStore) -> [String] {

@@ -36,7 +36,7 @@ final class SplitPlatform {
         log = logger
         hub.onApply = { [unowned self] object, _ in take(object) }
         hub.onRegistration = { [unowned self] endpoints in registered(endpoints) }
-        hub.onExplain = { [unowned self] name in Explanation.lines(for: name, in: self.hub.store) }
+        hub.onExplain = { [unowned self] name in Explanation.answer(name, in: self.hub.store) }
     }
 
     /// The services and the hosts that people use.

@@ -24,6 +24,8 @@ import Testing
             #expect(try martlet.get("nobody.default.localhost").status == 404)
             let explained = try Martlet.command(["explain"], scratch: martlet.scratch)
             #expect(explained.status == 0 && explained.out.contains("default/app-00001"), "\(explained)")
+            let unknown = try Martlet.command(["explain", "app-0001"], scratch: martlet.scratch)
+            #expect(unknown.status == 1 && unknown.log.contains("known: default/app-00001"), "\(unknown)")
         }
     }
 
@@ -35,10 +37,35 @@ import Testing
             let known = try Martlet.command(["explain", "app-00001"], scratch: martlet.scratch)
             #expect(known.status == 0 && known.out.contains("because    1 pod"), "\(known)")
             let unknown = try Martlet.command(["explain", "default/app-0001"], scratch: martlet.scratch)
-            #expect(unknown.out.contains("did you mean app-00001?"), "\(unknown)")
+            #expect(unknown.status == 1 && unknown.out.isEmpty, "\(unknown)")
+            #expect(unknown.log.contains("did you mean app-00001?\nknown: app-00001"), "\(unknown)")
         }
         let alone = try Martlet.command(["explain"])
         #expect(alone.status == 1 && alone.log.contains("no run of martlet"), "\(alone)")
+    }
+
+    /// `--https` without certificates: the ingress serves what this user's authority signs, also for hosts that come
+    /// later.
+    @Test func localAuthority() throws {
+        let scratch = Scratch()
+        let made = try Martlet.command(["cert", "--pem"], scratch: scratch)
+        #expect(made.status == 0, "\(made)")
+        let file = scratch.write("trusted.pem", made.out)
+        let manifest = HTTPSTests.hello
+        scratch.write("files/a.yaml", manifest.text)
+        let flags = [scratch.path + "/files", "--https", "127.0.0.1:0", "--domain", "localhost"]
+        try Martlet.serving(flags + Self.flags, scratch: scratch) { martlet throws in
+            let first = try martlet.curl(["--cacert", file, "https://app.default.localhost:{https}/"])
+            #expect(first.out == "Hello TLS!\n", "\(first)\n\(martlet.tail)")
+            let distrusted = try martlet.curl(["https://app.default.localhost:{https}/"])
+            #expect(distrusted.status == 60, "\(distrusted)")
+            let moved = manifest.text.replacingOccurrences(of: "name: app", with: "name: app\n  namespace: team")
+            scratch.write("files/b.yaml", moved)
+            let isServed = try wait(30) {
+                try martlet.curl(["--cacert", file, "https://app.team.localhost:{https}/"]).out == "Hello TLS!\n"
+            }
+            #expect(isServed, "\(martlet.tail)")
+        }
     }
 
     /// HTTP/2 all the way: gRPC through ingress, activator and queue-proxy.

@@ -21,15 +21,19 @@ extension ClusterDecoder {
         return endpoints
     }
 
-    /// TCP ports by name.
-    private static func ports(of parent: Field, _ report: inout Report) -> [String: UInt16] {
+    /// TCP ports by name. One without a number stands for all of a slice, and is skipped.
+    static func ports(
+        of parent: Field, isNumberNeeded: Bool = true, _ report: inout Report
+    ) -> [String: UInt16] {
         var ports: [String: UInt16] = [:]
         for element in report.list("ports", of: parent) {
             guard let field = report.mapping(element) else { continue }
-            suggest(field, ["name", "port", "protocol", "nodePort", "targetPort"], &report)
+            suggest(field, ["name", "port", "protocol", "appProtocol", "nodePort", "targetPort"], &report)
             let transport = report.string("protocol", of: field) ?? "TCP"
             guard let port = report.integer("port", of: field, in: 1...65_535) else {
-                if field.child("port") == nil { report.error(field, "has no port", remedy: "a number, 1 to 65535") }
+                if field.child("port") == nil, isNumberNeeded {
+                    report.error(field, "has no port", remedy: "a number, 1 to 65535")
+                }
                 continue
             }
             let name = report.string("name", of: field) ?? ""

@@ -54,7 +54,7 @@ struct ClusterDecoder {
     // MARK: - Metadata
 
     /// Name and namespace; they also name files, so nothing but Kubernetes' letters may stand in them.
-    private static func name(of metadata: Field, _ report: inout Report) -> ObjectName? {
+    static func name(of metadata: Field, _ report: inout Report) -> ObjectName? {
         let namespace = report.string("namespace", of: metadata) ?? "default"
         guard let name = report.string("name", of: metadata) else {
             if metadata.child("name").map({ $0.node.text.isEmpty }) ?? true {
@@ -230,9 +230,13 @@ struct ClusterDecoder {
 
     /// The IPv4 address at `key`; nil for none and for IPv6, which is skipped with a warning.
     static func address(_ key: String, of parent: Field, _ report: inout Report) -> UInt32? {
-        guard let text = report.string(key, of: parent) else { return nil }
+        parent.child(key).flatMap { address($0, &report) }
+    }
+
+    /// The same of a value.
+    static func address(_ field: Field, _ report: inout Report) -> UInt32? {
+        guard let text = report.string(field), !text.isEmpty else { return nil }
         if let address = IPv4.parse(text) { return address }
-        let field = parent.child(key) ?? parent
         if text.contains(":") {
             report.warn(field, "\(quoted(text)) is skipped", remedy: "only IPv4 addresses are used")
         } else {

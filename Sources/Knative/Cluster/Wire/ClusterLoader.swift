@@ -10,6 +10,8 @@ public struct ClusterFile: Sendable {
 
     /// The objects without errors, in the order of the text.
     public let objects: [Place]
+    /// The slices without errors, and their lines, in the order of the text.
+    public let slices: [(slice: EndpointSlice, line: Int)]
     /// Every problem, in the order found.
     public let diagnostics: [Diagnostic]
 }
@@ -26,8 +28,8 @@ public enum ClusterLoader {
         return limits
     }
 
-    /// Reads every object of `text`; `file` is only used in messages. Objects of other kinds are skipped with a
-    /// warning.
+    /// Reads every object of `text`, EndpointSlices with them; `file` is only used in messages. Objects of other kinds
+    /// are skipped with a warning.
     public static func load(file: String, text: [UInt8], limits: YAMLLimits = ClusterLoader.limits) -> ClusterFile {
         var report = Report(file: file, limit: limits.problems)
         let isJSON = file.hasSuffix(".json")
@@ -35,24 +37,32 @@ public enum ClusterLoader {
         for problem in parsed.problems {
             report.add(.error, at: problem.mark, key: "", problem.problem, remedy: problem.remedy)
         }
+        var found = Found()
+        for document in parsed.documents { load(Field(document, path: ""), into: &found, &report, isItem: false) }
+        return ClusterFile(objects: found.objects, slices: found.slices, diagnostics: report.diagnostics)
+    }
+
+    private struct Found {
         var objects: [ClusterFile.Place] = []
-        for document in parsed.documents { load(Field(document, path: ""), into: &objects, &report, isItem: false) }
-        return ClusterFile(objects: objects, diagnostics: report.diagnostics)
+        var slices: [(slice: EndpointSlice, line: Int)] = []
     }
 
     private static func load(
-        _ document: Field, into objects: inout [ClusterFile.Place], _ report: inout Report, isItem: Bool
+        _ document: Field, into found: inout Found, _ report: inout Report, isItem: Bool
     ) {
         guard let document = report.mapping(document) else { return }
         let kind = document.node["kind"]?.text ?? ""
         guard kind == "List" || kind.hasSuffix("List"), !isItem else {
-            if let object = object(document, into: &report) {
-                objects.append(.init(object: object, line: document.mark.line))
+            let line = document.mark.line
+            if kind == ClusterDecoder.sliceKind, document.node["apiVersion"]?.text == ClusterDecoder.sliceVersion {
+                if let slice = ClusterDecoder.slice(document, &report) { found.slices.append((slice, line)) }
+            } else if let object = object(document, into: &report) {
+                found.objects.append(.init(object: object, line: line))
             }
             return
         }
         for item in report.list("items", of: document) {
-            load(Field(item.node, path: ""), into: &objects, &report, isItem: true)
+            load(Field(item.node, path: ""), into: &found, &report, isItem: true)
         }
     }
 

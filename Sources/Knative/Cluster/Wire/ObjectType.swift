@@ -22,6 +22,7 @@ extension ObjectKind {
 enum WellKnown {
     static let service = "serving.knative.dev/service"
     static let configuration = "serving.knative.dev/configuration"
+    static let sliceService = "kubernetes.io/service-name"
     static let revision = "serving.knative.dev/revision"
     /// Why a scale was chosen; ours.
     static let explanation = "martlet.dev/explanation"
