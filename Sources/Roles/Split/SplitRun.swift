@@ -131,13 +131,19 @@ public final class SplitRun {
                 name: "ingress",
                 arguments: ["ingress", "--cluster", "unix:\(platform.hub.path)"] + split.ingressArguments
                     + ["--log-level", split.logLevel, "--log", split.logForm],
-                graceSeconds: grace))
+                environment: Self.stateHome, graceSeconds: grace))
         for (service, hosts) in platform.publicHosts {
             for host in hosts {
                 let url = "http://\(host):\(options.http.port)/"
                 logger.info("serving", metadata: ["service": "\(service)", "url": "\(url)"])
             }
         }
+    }
+
+    /// Where the local authority is kept: the ingress must find the one that clients trust.
+    private static var stateHome: [String: String] {
+        let name = "XDG_STATE_HOME"
+        return getenv(name).map { [name: String(cString: $0)] } ?? [:]
     }
 
     /// The ingress says why in its own line.
