@@ -8,10 +8,6 @@
 ///
 /// A ring with one bucket a second; values of the same second are added, because several reporters each send their own
 /// share of it. Source: Knative Serving, `pkg/autoscaler/aggregation/bucketing.go`.
-///
-/// A window of one second is the larger of the newest two. In Knative it is the current second, of which some reporters
-/// have told and others not. Which, the phases of their timers settle: as long as these stay, the average is less than
-/// there is, or 0; panic and burst capacity then fail for good, or come and go with each decision.
 struct BucketWindow: Sendable {
     /// Least weight of the newest second in a weighted average.
     static let leastExponent = 0.2
@@ -19,9 +15,7 @@ struct BucketWindow: Sendable {
     static let weightPrecision = 0.9999
 
     private let aggregation: WindowAggregation
-    /// One for each second; two for a window of one.
     private var buckets: [Double]
-    private let isOneSecond: Bool
     /// Second of the first write since the window was last empty; meaningless before the first write.
     private var firstWrite = 0
     /// Second of the newest write; nil before the first.
@@ -30,12 +24,11 @@ struct BucketWindow: Sendable {
     /// A window of `seconds`, at least 1.
     init(seconds: Int, aggregation: WindowAggregation) {
         self.aggregation = aggregation
-        isOneSecond = seconds <= 1
-        buckets = [Double](repeating: 0, count: max(2, seconds))
+        buckets = [Double](repeating: 0, count: max(1, seconds))
     }
 
     /// Length in seconds.
-    var seconds: Int { isOneSecond ? 1 : buckets.count }
+    var seconds: Int { buckets.count }
 
     /// Adds `value` to its second. Data older than the window is dropped.
     mutating func record(_ value: Double, second: Int) {
@@ -73,10 +66,6 @@ struct BucketWindow: Sendable {
         guard let last = lastWrite else { return 0 }
         let age = max(0, second - last)
         guard age < buckets.count else { return 0 }
-        if isOneSecond {
-            let newest = buckets[index(of: last)]
-            return age == 0 ? max(newest, buckets[index(of: last - 1)]) : newest
-        }
         return switch aggregation {
         case .linear: linearAverage(last: last, age: age)
         case .weightedExponential: weightedAverage(last: last, age: age)
@@ -114,12 +103,13 @@ struct BucketWindow: Sendable {
 
     /// Changes the length and keeps the newest seconds that fit.
     mutating func resize(seconds: Int) {
-        guard max(1, seconds) != self.seconds else { return }
-        var resized = BucketWindow(seconds: seconds, aggregation: aggregation)
+        let count = max(1, seconds)
+        guard count != buckets.count else { return }
+        var resized = BucketWindow(seconds: count, aggregation: aggregation)
         resized.firstWrite = firstWrite
         resized.lastWrite = lastWrite
         if let last = lastWrite {
-            for offset in 0..<min(resized.buckets.count, buckets.count) {
+            for offset in 0..<min(count, buckets.count) {
                 resized.buckets[resized.index(of: last - offset)] = buckets[index(of: last - offset)]
             }
         }

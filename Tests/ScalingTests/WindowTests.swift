@@ -25,34 +25,6 @@ import Testing
         #expect(window.average(second: 90) == 3)
     }
 
-    /// Two reporters tell of each second, at any phase of the readings: no reading sees less than one whole second.
-    @Test(arguments: [WindowAggregation.linear, .weightedExponential])
-    func oneSecondIsNeverBlind(aggregation: WindowAggregation) {
-        var window = BucketWindow(seconds: 1, aggregation: aggregation)
-        #expect(window.seconds == 1 && window.average(second: 100) == 0)
-        window.record(0, second: 100)
-        window.record(6, second: 100)
-        for second in 101..<110 {
-            #expect(window.average(second: second) == 6)
-            window.record(0, second: second)
-            #expect(window.average(second: second) == 6)
-            window.record(6, second: second)
-            #expect(window.average(second: second) == 6)
-        }
-        // A burst is seen at once, and is over a second after its own.
-        window.record(14, second: 109)
-        #expect(window.average(second: 109) == 20)
-        #expect(window.average(second: 110) == 20)
-        #expect(window.average(second: 111) == 0)
-        window.record(1, second: 110)
-        window.record(1, second: 111)
-        #expect(window.average(second: 111) == 1)
-        window.resize(seconds: 4)
-        #expect(window.seconds == 4)
-        window.resize(seconds: 1)
-        #expect(window.seconds == 1 && window.average(second: 112) == 1)
-    }
-
     @Test func valuesOfOneSecondAdd() {
         var window = filled([1])
         window.record(2, second: 100)
