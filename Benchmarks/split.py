@@ -103,7 +103,8 @@ def updown(options, report):
 def burst(options, report):
     """TestTargetBurstCapacity, …Zero, …MinusOne: excess = 10 × ready − in flight − capacity; below 0 is Proxy."""
     capacities = {"zero": 0, "always": -1, "between": 6}
-    bounds = {"target": 10, "max-scale": 4, "min-scale": 1}
+    # A panic window of one second sees now and then nothing, in Knative too: it is read before all have told of it.
+    bounds = {"target": 10, "max-scale": 4, "min-scale": 1, "panic-window-percentage": 50}
     services = [service(options, name, {**bounds, "target-burst-capacity": capacity})
                 for name, capacity in capacities.items()]
     with Run("burst", services, options) as run:
@@ -379,9 +380,10 @@ def together(options, report):
         whole, _, failed, seconds = cold_start.all_together(count)
         used, memory = (used_seconds(run) - used) / count, memory_text(run)
     figures = [f"p{percent} {machine.percentile(whole, percent) / 1e6:.2f} s" for percent in (50, 99)] if whole else []
+    is_met = failed == 0 and len(whole) == count
     report.check("together", f"{count} services woken at once: all 200",
                  f"{failed} failed, {len(whole) / seconds:.0f} wake-ups a second ({seconds:.2f} s in all), "
-                 f"{', '.join(figures)}, {used * 1e3:.1f} ms of CPU each; {memory}", failed == 0 and len(whole) == count)
+                 f"{', '.join(figures)}, {used * 1e3:.1f} ms of CPU each; {memory}", is_met)
 
 
 # ---------------------------------------------------------------- the end
