@@ -151,7 +151,7 @@ import Testing
     @Test func portsAreNeverGivenTwice() {
         for seed in UInt64(0)..<20 {
             var random = SeededRandom(seed: seed)
-            var ports = PortAllocator(range: 100...149, seed: seed) { $0 % 7 != 0 }
+            var ports = PortAllocator(range: 100...149, seed: seed) { $0 % 7 != 0 ? Claim() : nil }
             var held: Set<UInt16> = []
             for _ in 0..<2_000 {
                 if Bool.random(using: &random), let port = held.randomElement(using: &random) {
@@ -168,9 +168,25 @@ import Testing
         }
     }
 
+    private final class Claim {}
+
+    /// Two martlets on one machine: what one has given out is not free for the other, though nobody listens there yet.
+    @Test func twoAllocatorsShareNoPort() {
+        let range: ClosedRange<UInt16> = 19_000...19_039
+        var first = PortAllocator(range: range, seed: 1), second = PortAllocator(range: range, seed: 1)
+        var given: Set<UInt16> = []
+        for _ in 0..<10 {
+            guard let one = first.take(), let other = second.take() else { break }
+            #expect(given.insert(one).inserted && given.insert(other).inserted)
+        }
+        #expect(given.count == 20)
+        for port in given { first.give(port) }
+        #expect(first.count == 0 && second.count == 10)
+    }
+
     /// What was given back rests until every other port has had its turn.
     @Test func portsRest() {
-        var ports = PortAllocator(range: 100...149, seed: 1) { _ in true }
+        var ports = PortAllocator(range: 100...149, seed: 1) { _ in Claim() }
         let first = ports.take() ?? 0
         ports.give(first)
         for _ in 0..<49 {

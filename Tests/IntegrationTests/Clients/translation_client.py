@@ -337,7 +337,9 @@ def length_against_data(options):
             found = connection.streams[number]
             connection.pump(lambda: found.is_over or connection.goaways or connection.is_closed)
             refused = found.reset or connection.goaways or (found.status and 400 <= found.status < 500)
-            expect(refused and found.status != 200, (sent, said), found, connection.frames)
+            # A request without a body is whole with its head: its answer may have begun when the DATA comes.
+            expect(refused and (found.status != 200 or (said == 0 and found.reset)), (sent, said), found,
+                   connection.frames)
     one = Client1(options)
     eventually(lambda: json.loads(one.ask("/stats")[2])["in_flight"] == 0)
 
