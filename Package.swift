@@ -112,7 +112,7 @@ let package = Package(
                 logging,
             ],
             swiftSettings: settings),
-        .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy"], swiftSettings: settings),
+        .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy", "EventLoop"], swiftSettings: settings),
         // Tests only
         module(
             "Simulation",

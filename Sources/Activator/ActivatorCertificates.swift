@@ -97,7 +97,7 @@ public final class ActivatorCertificates {
         let source = CertificateSource(
             certificateFile: "\(folder)/tls.crt", certificate: Array(certificate.utf8),
             keyFile: "\(folder)/tls.key", key: Array(key.utf8), isDefault: true)
-        let now = Int64(MonotonicClock.wallNanoseconds() / 1_000_000_000)
+        let now = MonotonicClock.wallSeconds()
         let loaded = CertificateSet.load([source], previous: set, now: now)
         problems += loaded.problems.map { "\($0)" }
         return loaded.set

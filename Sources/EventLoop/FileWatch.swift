@@ -21,7 +21,7 @@ public final class FileWatch {
     /// When what changed first must be told.
     private var latest: Instant?
 
-    /// Watches the given folders on `loop`. Folders that cannot be watched are returned by `add`.
+    /// Watches nothing yet; `onChange` is called on `loop`.
     public init(loop: Loop, onChange: @escaping () -> Void) throws(SystemError) {
         let result = clinux_inotify()
         guard result >= 0 else { throw SystemError(call: "inotify_init1", code: -result) }
@@ -30,7 +30,7 @@ public final class FileWatch {
         watch = try loop.watch(result, .readable) { [weak self] _ in self?.drain(then: onChange) }
     }
 
-    /// Adds a folder.
+    /// Watches a folder as well.
     public func add(folder: String) throws(SystemError) {
         let mask = UInt32(IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB)
         let result = clinux_inotify_add(fd, folder, mask)

@@ -21,15 +21,23 @@ public enum FolderFiles {
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw SystemError(call: "read \(path)", code: status.st_mode & S_IFMT == S_IFDIR ? EISDIR : EINVAL)
         }
+        return try contents(of: fd, named: path, atMost: limit)
+    }
+
+    /// What comes from a descriptor until its end, which is waited for; `name` stands in errors.
+    /// - Throws: `EFBIG` above `limit` bytes.
+    public static func contents(
+        of fd: Int32, named name: String, atMost limit: Int
+    ) throws(SystemError) -> [UInt8] {
         var found: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 65_536)
         while true {
             let count = read(fd, &chunk, chunk.count)
             if count < 0, clinux_errno() == EINTR { continue }
-            guard count >= 0 else { throw SystemError(call: "read \(path)", code: clinux_errno()) }
+            guard count >= 0 else { throw SystemError(call: "read \(name)", code: clinux_errno()) }
             if count == 0 { return found }
             found += chunk[..<count]
-            guard found.count <= limit else { throw SystemError(call: "read \(path)", code: EFBIG) }
+            guard found.count <= limit else { throw SystemError(call: "read \(name)", code: EFBIG) }
         }
     }
 
@@ -46,14 +54,7 @@ public enum FolderFiles {
         let temporary = path + ".new"
         let fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0o644)
         guard fd >= 0 else { throw SystemError(call: "create \(temporary)", code: clinux_errno()) }
-        var done = 0
-        var code: Int32 = 0
-        bytes.withUnsafeBytes { place in
-            while done < place.count, code == 0 {
-                let count = write(fd, place.baseAddress.map { $0 + done }, place.count - done)
-                if count > 0 { done += count } else if clinux_errno() != EINTR { code = clinux_errno() }
-            }
-        }
+        var code: Int32 = bytes.withUnsafeBytes { WholeBytes.write($0, to: fd) }
         close(fd)
         if code == 0, rename(temporary, path) != 0 { code = clinux_errno() }
         guard code == 0 else { throw SystemError(call: "write \(path)", code: code) }

@@ -16,4 +16,7 @@ public enum MonotonicClock {
         clock_gettime(CLOCK_REALTIME, &time)
         return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
     }
+
+    /// Seconds since 1970-01-01 UTC by the wall clock, which may jump: for what people and certificates call a time.
+    public static func wallSeconds() -> Int64 { Int64(wallNanoseconds() / 1_000_000_000) }
 }

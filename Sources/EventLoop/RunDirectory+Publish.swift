@@ -87,15 +87,7 @@ extension RunDirectory {
         let new = openat(fd, file.name, flags, file.isSecret ? 0o600 : 0o644)
         guard new >= 0 else { throw RunDirectoryFailure("\(path)/\(file.name)", clinux_errno()) }
         defer { close(new) }
-        let isWritten = file.bytes.withUnsafeBytes { bytes in
-            var done = 0
-            while done < bytes.count {
-                let count = write(new, bytes.baseAddress.map { $0 + done }, bytes.count - done)
-                if count <= 0 { return false }
-                done += count
-            }
-            return true
-        }
+        let isWritten = file.bytes.withUnsafeBytes { WholeBytes.write($0, to: new) } == 0
         guard isWritten, fsync(new) == 0 else { throw RunDirectoryFailure("\(path)/\(file.name)", clinux_errno()) }
     }
 

@@ -135,15 +135,7 @@ public struct RunDirectory: ~Copyable {
         let flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC
         let file = openat(fd, temporary, flags, 0o600)
         guard file >= 0 else { return false }
-        let isWritten = Array(text.utf8).withUnsafeBytes { bytes in
-            var done = 0
-            while done < bytes.count {
-                let count = write(file, bytes.baseAddress.map { $0 + done }, bytes.count - done)
-                if count <= 0 { return false }
-                done += count
-            }
-            return true
-        }
+        let isWritten = Array(text.utf8).withUnsafeBytes { WholeBytes.write($0, to: file) } == 0
         close(file)
         return isWritten && renameat(fd, temporary, fd, name) == 0
     }

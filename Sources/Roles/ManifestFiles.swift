@@ -71,42 +71,32 @@ public struct ManifestFiles: Sendable {
 
     private func files(at path: String) throws(Failure) -> [String] {
         guard isFolder(path) else { return [path] }
-        guard let folder = opendir(path) else { throw failure(path) }
-        defer { closedir(folder) }
-        var names: [String] = []
-        while let entry = readdir(folder) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) { place in
-                place.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            let isManifest = [".yaml", ".yml", ".json"].contains { name.hasSuffix($0) }
-            if isManifest, !name.hasPrefix(".") { names.append(name) }
-        }
+        var names: [String]
+        do throws(SystemError) { names = try FolderFiles.names(of: path) } catch { throw failure(path, error) }
+        names.removeAll { name in ![".yaml", ".yml", ".json"].contains { name.hasSuffix($0) } }
         guard !names.isEmpty else {
             throw Failure(
                 path: path, problem: "holds no manifest", remedy: "expected files ending in .yaml, .yml or .json")
         }
-        return names.sorted().map { path.hasSuffix("/") ? path + $0 : path + "/" + $0 }
+        return names.map { path.hasSuffix("/") ? path + $0 : path + "/" + $0 }
     }
 
     private func contents(of file: String) throws(Failure) -> [UInt8] {
         guard file != "-" else { return try input.read(contents) }
         let fd = open(file, O_RDONLY | O_CLOEXEC)
-        guard fd >= 0 else { throw failure(file) }
+        guard fd >= 0 else { throw failure(file, SystemError(call: "open", code: errno)) }
         defer { close(fd) }
         return try contents(of: fd, file)
     }
 
     private func contents(of fd: Int32, _ file: String) throws(Failure) -> [UInt8] {
-        var text: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count = Glibc.read(fd, &chunk, chunk.count)
-            guard count >= 0 else { throw failure(file) }
-            guard count > 0 else { return text }
-            text += chunk[..<count]
-            guard text.count <= Self.fileLimit else {
+        do throws(SystemError) {
+            return try FolderFiles.contents(of: fd, named: file, atMost: Self.fileLimit)
+        } catch {
+            guard error.code != EFBIG else {
                 throw Failure(path: file, problem: "is longer than \(Self.fileLimit) bytes")
             }
+            throw failure(file, error)
         }
     }
 
@@ -122,7 +112,7 @@ public struct ManifestFiles: Sendable {
         }
     }
 
-    private func failure(_ path: String) -> Failure {
-        Failure(path: path, problem: SystemError(call: "open", code: errno).reason)
+    private func failure(_ path: String, _ error: SystemError) -> Failure {
+        Failure(path: path, problem: error.reason)
     }
 }

@@ -26,7 +26,7 @@ struct CertCommand: ParsableCommand {
 
     func run() throws {
         do throws(LocalAuthorityFailure) {
-            let now = Int64(MonotonicClock.wallNanoseconds() / 1_000_000_000)
+            let now = MonotonicClock.wallSeconds()
             let store = try LocalAuthorityStore(domain: domain)
             let found = try store.describe(now: now)
             if found.isNew { complain("made a local certificate authority in \(store.folder)") }

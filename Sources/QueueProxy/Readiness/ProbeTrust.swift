@@ -18,7 +18,7 @@ enum ProbeTrust {
         let isNeeded = settings.probes.contains { if case .http(_, _, true, _) = $0.handler { true } else { false } }
         guard isNeeded else { return .failure(ProbeSecurityMissing("TLS is not set up")) }
         for file in files {
-            guard let bytes = try? SmallFile.read(file, atMost: fileLimit) else { continue }
+            guard let bytes = try? FolderFiles.contents(of: file, atMost: fileLimit) else { continue }
             guard let trust = try? TrustBundle(pem: bytes, file: file) else { continue }
             var common = TLSSettings()
             common.protocols = [.http1]

@@ -1,6 +1,5 @@
 import DataPlane
 import EventLoop
-import Glibc
 import Primitives
 import TLS
 
@@ -94,38 +93,16 @@ final class CertificateWatch {
         let source = CertificateSource(
             certificateFile: "\(directory)/\(CertificateMount.certificateName)", certificate: certificate,
             keyFile: "\(directory)/\(CertificateMount.keyName)", key: key, isDefault: true)
-        let now = Int64(MonotonicClock.wallNanoseconds() / 1_000_000_000)
+        let now = MonotonicClock.wallSeconds()
         return CertificateSet.load([source], previous: previous, now: now)
     }
 
     private static func read(
         _ directory: String
     ) throws(SystemError) -> (certificate: [UInt8], key: [UInt8]) {
-        let certificate = try SmallFile.read("\(directory)/\(CertificateMount.certificateName)", atMost: fileLimit)
-        return (certificate, try SmallFile.read("\(directory)/\(CertificateMount.keyName)", atMost: fileLimit))
-    }
-}
-
-/// Files that are read whole.
-enum SmallFile {
-    /// The bytes of a file; longer than `limit` is an error (EFBIG).
-    static func read(_ path: String, atMost limit: Int) throws(SystemError) -> [UInt8] {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { throw SystemError(call: "open \(path)", code: errno) }
-        defer { close(file) }
-        var bytes = [UInt8](repeating: 0, count: 16 << 10)
-        var count = 0
-        while true {
-            let room = bytes.count - count
-            let taken = bytes.withUnsafeMutableBytes { Glibc.read(file, $0.baseAddress.map { $0 + count }, room) }
-            if taken < 0, errno == EINTR { continue }
-            guard taken >= 0 else { throw SystemError(call: "read \(path)", code: errno) }
-            guard taken > 0 else { break }
-            count += taken
-            guard count <= limit else { throw SystemError(call: "read \(path)", code: EFBIG) }
-            if count == bytes.count { bytes += [UInt8](repeating: 0, count: bytes.count) }
+        func contents(_ name: String) throws(SystemError) -> [UInt8] {
+            try FolderFiles.contents(of: "\(directory)/\(name)", atMost: fileLimit)
         }
-        bytes.removeLast(bytes.count - count)
-        return bytes
+        return (try contents(CertificateMount.certificateName), try contents(CertificateMount.keyName))
     }
 }

@@ -47,8 +47,7 @@ public final class QueueSidecar {
     /// Every problem of the environment is told on standard error, before there is a log.
     public static func serve(_ reading: QueueConfigurationReading) -> Int32 {
         guard let configuration = reading.configuration else {
-            var text = CheckReport.messages(reading.problems, reading.warnings)
-            WholeText.write(&text, to: STDERR_FILENO)
+            WholeBytes.write(CheckReport.messages(reading.problems, reading.warnings), to: STDERR_FILENO)
             return 1
         }
         let log = SidecarLog(configuration.log, revision: configuration.revision)

@@ -16,7 +16,7 @@ enum SidecarMetrics {
             let source = CertificateSource(
                 certificateFile: security.certificateFile, certificate: try read(security.certificateFile),
                 keyFile: security.keyFile, key: try read(security.keyFile), isDefault: true)
-            let now = Int64(MonotonicClock.wallNanoseconds() / 1_000_000_000)
+            let now = MonotonicClock.wallSeconds()
             let loaded = CertificateSet.load([source], now: now)
             if let problem = loaded.problems.first { throw problem }
             return (settings, loaded.set)
@@ -27,6 +27,6 @@ enum SidecarMetrics {
     }
 
     private static func read(_ path: String) throws(SystemError) -> [UInt8] {
-        try SmallFile.read(path, atMost: CertificateWatch.fileLimit)
+        try FolderFiles.contents(of: path, atMost: CertificateWatch.fileLimit)
     }
 }

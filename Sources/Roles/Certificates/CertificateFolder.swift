@@ -39,8 +39,9 @@ public struct CertificateFolder: Sendable {
 
     /// Reads every pair anew.
     func read() -> Reading {
-        guard let names = Self.names(in: path) else {
-            return Reading(problems: [problem(path, errno)])
+        let names: [String]
+        do throws(SystemError) { names = try FolderFiles.names(of: path) } catch {
+            return Reading(problems: [problem(path, error.code)])
         }
         let certificates = Set(names.compactMap { Self.base($0, ".crt") })
         let keys = Set(names.compactMap { Self.base($0, ".key") })
@@ -88,24 +89,14 @@ public struct CertificateFolder: Sendable {
 
     /// A file's contents. It may be a link; what is no plain file is not waited for.
     private func contents(of file: String) throws(CertificateProblem) -> [UInt8] {
-        let fd = open(file, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-        guard fd >= 0 else { throw problem(file, errno) }
-        defer { close(fd) }
-        var status = stat()
-        guard fstat(fd, &status) == 0 else { throw problem(file, errno) }
-        guard status.st_mode & S_IFMT == S_IFREG else {
-            throw CertificateProblem(file, .unreadable(reason: "is not a file; expected PEM text"))
-        }
-        guard status.st_size <= Self.fileLimit else {
-            throw CertificateProblem(file, .unreadable(reason: "is longer than \(Self.fileLimit) bytes"))
-        }
-        var found: [UInt8] = []
-        var chunk = [UInt8](repeating: 0, count: 16_384)
-        while found.count <= Self.fileLimit {
-            let count = Glibc.read(fd, &chunk, chunk.count)
-            guard count >= 0 else { throw problem(file, errno) }
-            if count == 0 { break }
-            found += chunk[..<count]
+        let found: [UInt8]
+        do throws(SystemError) { found = try FolderFiles.contents(of: file, atMost: Self.fileLimit) } catch {
+            switch error.code {
+            case EISDIR, EINVAL:
+                throw CertificateProblem(file, .unreadable(reason: "is not a file; expected PEM text"))
+            case EFBIG: throw CertificateProblem(file, .unreadable(reason: "is longer than \(Self.fileLimit) bytes"))
+            case _: throw problem(file, error.code)
+            }
         }
         guard !found.isEmpty else { throw CertificateProblem(file, .unreadable(reason: "is empty; expected PEM text")) }
         return found
@@ -133,7 +124,7 @@ public struct CertificateFolder: Sendable {
     /// its files, and those where the files really are. Those that are not there now are left out.
     func watched() -> Set<Watched> {
         var paths = Self.linkFolders(on: path, seen: []).union([path])
-        for name in Self.names(in: path) ?? [] where name.hasSuffix(".crt") || name.hasSuffix(".key") {
+        for name in (try? FolderFiles.names(of: path)) ?? [] where name.hasSuffix(".crt") || name.hasSuffix(".key") {
             // The folder's own links are known; the way of a file begins in it.
             let file = "\(path)/\(name)"
             if Self.target(of: file) != nil { paths = Self.linkFolders(on: file, seen: paths) }
@@ -173,20 +164,6 @@ public struct CertificateFolder: Sendable {
         let count = readlink(path, &text, text.count)
         guard count > 0 else { return nil }
         return String(decoding: text.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    /// The names in a folder, hidden ones left out; nil, with errno set, if it cannot be read.
-    private static func names(in path: String) -> [String]? {
-        guard let folder = opendir(path) else { return nil }
-        defer { closedir(folder) }
-        var names: [String] = []
-        while let entry = readdir(folder) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) { place in
-                place.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if !name.hasPrefix(".") { names.append(name) }
-        }
-        return names
     }
 
     private static func base(_ name: String, _ ending: String) -> String? {

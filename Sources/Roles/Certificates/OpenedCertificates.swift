@@ -30,7 +30,7 @@ public struct OpenedCertificates {
     ///
     /// Stricter than a reload: nothing has been served yet, so a single broken pair is a refusal, as with nginx.
     public init(_ origin: CertificateOrigin, domain: String) throws(CertificateFailure) {
-        let now = Int64(MonotonicClock.wallNanoseconds() / 1_000_000_000)
+        let now = MonotonicClock.wallSeconds()
         switch origin {
         case .folder(let path): self = try Self.reading(CertificateFolder(path), now: now)
         case .localAuthority:

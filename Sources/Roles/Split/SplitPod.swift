@@ -84,7 +84,7 @@ final class SplitPod {
         self.revision = revision
         self.context = context
         name = "\(revision.name)-pod-\(context.takeNumber())"
-        startedAt = Int64(MonotonicClock.wallNanoseconds() / 1_000_000_000)
+        startedAt = MonotonicClock.wallSeconds()
         log = context.logger
         log[metadataKey: "pod"] = "\(name)"
     }

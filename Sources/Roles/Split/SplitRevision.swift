@@ -222,7 +222,7 @@ final class SplitRevision {
             containerProtocol: autoscaler.containerProtocol)
         let isProxy = chosen.isEmpty ? false : serverless.isProxy || ready.isEmpty
         if isProxy != (serverless.proxySince != nil) {
-            serverless.proxySince = isProxy ? Int64(MonotonicClock.wallNanoseconds() / 1_000_000_000) : nil
+            serverless.proxySince = isProxy ? MonotonicClock.wallSeconds() : nil
         }
         hub.publish(.applied(.endpoints(ClusterEndpoints(name: name, addresses: isProxy ? chosen : ready))))
         hub.publish(.applied(.serverlessService(serverless)))
