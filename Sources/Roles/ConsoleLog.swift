@@ -1,7 +1,7 @@
 import EventLoop
 import Glibc
 import Logging
-import Primitives
+import Telemetry
 
 /// How log lines are written.
 public enum LogForm: String, Sendable, CaseIterable {
@@ -38,7 +38,7 @@ public struct ConsoleLog: LogHandler {
         var fields = metadata
         if let own = event.metadata { fields.merge(own) { $1 } }
         let sorted = fields.map { ($0.key, "\($0.value)") }.sorted { $0.0 < $1.0 }
-        let time = Self.timestamp(MonotonicClock.wallNanoseconds())
+        let time = LogText.timestamp(MonotonicClock.wallNanoseconds(), digits: 3)
         var line: String
         switch form {
         case .text:
@@ -46,50 +46,15 @@ public struct ConsoleLog: LogHandler {
             for (key, value) in sorted { line += " \(key)=\(Self.quotedIfNeeded(value))" }
         case .json:
             line = "{\"time\":\"\(time)\",\"level\":\"\(event.level.rawValue)\""
-            line += ",\"message\":\(Self.json("\(event.message)"))"
-            for (key, value) in sorted { line += ",\(Self.json(key)):\(Self.json(value))" }
+            line += ",\"message\":\(LogText.quoted("\(event.message)"))"
+            for (key, value) in sorted { line += ",\(LogText.quoted(key)):\(LogText.quoted(value))" }
             line += "}"
         }
-        line += "\n"
-        line.withUTF8 { bytes in _ = write(2, bytes.baseAddress, bytes.count) }
-    }
-
-    private static func timestamp(_ nanoseconds: UInt64) -> String {
-        var seconds = time_t(nanoseconds / 1_000_000_000)
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        func pad(_ value: Int32, _ width: Int = 2) -> String {
-            let digits = "\(value)"
-            return String(repeating: "0", count: max(0, width - digits.count)) + digits
-        }
-        let milliseconds = Int32(nanoseconds / 1_000_000 % 1_000)
-        return "\(parts.tm_year + 1900)-\(pad(parts.tm_mon + 1))-\(pad(parts.tm_mday))T"
-            + "\(pad(parts.tm_hour)):\(pad(parts.tm_min)):\(pad(parts.tm_sec)).\(pad(milliseconds, 3))Z"
+        WholeBytes.write(line + "\n", to: STDERR_FILENO)
     }
 
     private static func quotedIfNeeded(_ value: String) -> String {
         let isPlain = !value.isEmpty && value.unicodeScalars.allSatisfy { $0.value > 0x20 && $0 != "\"" && $0 != "=" }
-        return isPlain ? value : json(value)
-    }
-
-    private static func json(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case "\n": result += "\\n"
-            case "\r": result += "\\r"
-            case "\t": result += "\\t"
-            default:
-                if scalar.value < 0x20 || scalar.value == 0x7F {
-                    let hex = String(scalar.value, radix: 16)
-                    result += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-                } else {
-                    result.unicodeScalars.append(scalar)
-                }
-            }
-        }
-        return result + "\""
+        return isPlain ? value : LogText.quoted(value)
     }
 }

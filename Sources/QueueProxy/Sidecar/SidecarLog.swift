@@ -18,8 +18,8 @@ public struct SidecarLog {
         level = settings.level
         descriptor = settings.usesStandardOutput ? STDOUT_FILENO : STDERR_FILENO
         identity =
-            ",\"knative.dev/key\":" + Self.quoted("\(revision.namespace)/\(revision.name)")
-            + ",\"knative.dev/pod\":" + Self.quoted(revision.pod)
+            ",\"knative.dev/key\":" + LogText.quoted("\(revision.namespace)/\(revision.name)")
+            + ",\"knative.dev/pod\":" + LogText.quoted(revision.pod)
     }
 
     /// Whether lines of `level` are written.
@@ -30,66 +30,21 @@ public struct SidecarLog {
         _ level: LogLevel, _ message: String, _ fields: [Field] = [], file: String = #fileID, line: Int = #line
     ) {
         guard isOn(level) else { return }
-        var text = Self.line(
+        let text = Self.line(
             level, message, fields, caller: "\(file):\(line)", identity: identity,
             unixNanoseconds: MonotonicClock.wallNanoseconds())
-        WholeText.write(&text, to: descriptor)
+        WholeBytes.write(text, to: descriptor)
     }
 
     static func line(
         _ level: LogLevel, _ message: String, _ fields: [Field], caller: String, identity: String,
         unixNanoseconds: UInt64
     ) -> String {
-        var text = "{\"severity\":\"\(level.rawValue.uppercased())\",\"timestamp\":\"\(timestamp(unixNanoseconds))\""
-        text += ",\"logger\":\"queueproxy\",\"caller\":\(quoted(caller)),\"message\":\(quoted(message))\(identity)"
-        for field in fields { text += ",\(quoted(field.key)):\(quoted(field.value))" }
+        let time = LogText.timestamp(unixNanoseconds, digits: 9)
+        var text = "{\"severity\":\"\(level.rawValue.uppercased())\",\"timestamp\":\"\(time)\""
+        text += ",\"logger\":\"queueproxy\",\"caller\":\(LogText.quoted(caller))"
+        text += ",\"message\":\(LogText.quoted(message))\(identity)"
+        for field in fields { text += ",\(LogText.quoted(field.key)):\(LogText.quoted(field.value))" }
         return text + "}\n"
-    }
-
-    /// `2026-01-02T03:04:05.000000006Z`.
-    static func timestamp(_ unixNanoseconds: UInt64) -> String {
-        let civil = CivilTime(unixNanoseconds: unixNanoseconds)
-        let fraction = padded(unixNanoseconds % 1_000_000_000, 9)
-        let day = "\(civil.year)-\(padded(civil.month, 2))-\(padded(civil.day, 2))"
-        let time = "\(padded(civil.hour, 2)):\(padded(civil.minute, 2)):\(padded(civil.second, 2))"
-        return "\(day)T\(time).\(fraction)Z"
-    }
-
-    private static func padded(_ number: some BinaryInteger, _ width: Int) -> String {
-        let digits = String(number)
-        return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
-    }
-
-    /// A string of JSON (RFC 8259 §7).
-    static func quoted(_ text: String) -> String {
-        var result = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": result += "\\\""
-            case "\\": result += "\\\\"
-            case "\n": result += "\\n"
-            case "\r": result += "\\r"
-            case "\t": result += "\\t"
-            case let control where control.value < 0x20 || control.value == 0x7F:
-                let hex = String(control.value, radix: 16)
-                result += "\\u" + String(repeating: "0", count: 4 - hex.utf8.count) + hex
-            case _: result.unicodeScalars.append(scalar)
-            }
-        }
-        return result + "\""
-    }
-}
-
-/// Texts that are written whole, and waited for.
-enum WholeText {
-    static func write(_ text: inout String, to descriptor: Int32) {
-        text.withUTF8 { bytes in
-            var rest = UnsafeRawBufferPointer(bytes)
-            while !rest.isEmpty {
-                let written = Glibc.write(descriptor, rest.baseAddress, rest.count)
-                guard written > 0 || errno == EINTR else { return }  // nobody reads any more
-                rest = UnsafeRawBufferPointer(rebasing: rest[max(0, written)...])
-            }
-        }
     }
 }

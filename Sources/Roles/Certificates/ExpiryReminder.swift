@@ -39,7 +39,5 @@ struct ExpiryReminder {
 /// A time as people read it: "2026-01-31 23:59:59 UTC".
 func utcText(_ seconds: Int64) -> String {
     let time = CivilTime(unixSeconds: UInt64(max(0, seconds)))
-    func pad(_ value: UInt64) -> String { value < 10 ? "0\(value)" : "\(value)" }
-    let day = "\(time.year)-\(pad(time.month))-\(pad(time.day))"
-    return "\(day) \(pad(time.hour)):\(pad(time.minute)):\(pad(time.second)) UTC"
+    return "\(time.dayText) \(time.clockText) UTC"
 }
