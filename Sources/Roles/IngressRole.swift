@@ -6,45 +6,30 @@ import Ingress
 import Logging
 import Primitives
 import TLS
-import Telemetry
 
 /// The options of `martlet ingress`.
 public struct IngressRoleOptions: Sendable {
-    /// Where clients connect. Default 127.0.0.1:8080.
-    public var http = SocketAddress.loopback(port: 8080)
-    /// Where clients connect with TLS; nil: nowhere. Default nil.
-    public var https: SocketAddress?
+    /// Addresses for clients, threads, access log and drain.
+    public var serving = ServingOptions()
     /// Where parts of the cluster connect: cluster-local hosts are served there alone, and what is said about who asked
-    /// is believed. Nil: cluster-local hosts are served at `http` if that is a loopback address, else nowhere. Default
+    /// is believed. Nil: cluster-local hosts are served at `serving.http` if that is a loopback address, else nowhere. Default
     /// nil.
     public var local: SocketAddress?
-    /// Data-plane threads. Default one a core.
-    public var workers = Machine.coreCount
     /// What is taken from the cluster, and redirects.
     public var ingress = IngressOptions()
-    /// Limits of the data plane.
-    public var limits = DataPlaneLimits()
-    /// Form of the access log on standard output.
-    public var accessLog = AccessLogFormat.envoy
-    /// Whether X-Forwarded-* from all clients is believed.
-    public var trustsForwarded = false
     /// How long the first objects are waited for before connections are taken, in milliseconds. Default 10,000. At the
     /// limit: connections are taken, and requests get 404 until the objects come.
     public var syncMilliseconds: UInt64 = 10_000
-    /// How long new connections are still taken after SIGTERM, in milliseconds. Default 500.
-    public var drainGraceMilliseconds: UInt64 = 500
-    /// How long requests under way may take after SIGTERM, in milliseconds. Default 30,000.
-    public var drainDeadlineMilliseconds: UInt64 = 30_000
 
     /// The defaults.
     public init() {}
 
     /// The plain listener, the one with TLS, the one of the cluster; those that there are.
     var listeners: [(scheme: String, options: ListenerOptions)] {
-        var plain = ListenerOptions(http, redirectPort: https?.port)
-        plain.servesClusterLocal = local == nil && http.isLoopback
+        var plain = ListenerOptions(serving.http, redirectPort: serving.https?.port)
+        plain.servesClusterLocal = local == nil && serving.http.isLoopback
         var all: [(scheme: String, options: ListenerOptions)] = [("http", plain)]
-        if let https { all.append(("https", ListenerOptions(https, tls: TLSServerSettings()))) }
+        if let https = serving.https { all.append(("https", ListenerOptions(https, tls: TLSServerSettings()))) }
         if let local {
             var listener = ListenerOptions(local)
             listener.servesClusterLocal = true
@@ -79,7 +64,7 @@ public final class IngressRole {
     /// Call on the main thread before any other thread exists: signals are blocked here for all.
     ///
     /// - Parameters:
-    ///   - opened: needed if `options.https` is set.
+    ///   - opened: needed if `options.serving.https` is set.
     ///   - makeSource: makes where the objects come from.
     public init(
         _ options: IngressRoleOptions, certificates opened: OpenedCertificates?, logger: Logger,
@@ -90,18 +75,9 @@ public final class IngressRole {
         signals = try Signals([SIGTERM, SIGINT, SIGHUP, SIGQUIT])
         loop = try Loop()
         log = try LogSink(descriptor: 1)
-        var worker = WorkerOptions()
-        worker.count = options.workers
-        worker.limits = options.limits
-        worker.limits.connections = min(
-            worker.limits.connections, AllInOne.connectionsFor(files: Machine.raiseFileLimit()))
-        worker.accessLog = options.accessLog
-        worker.trustsForwarded = options.trustsForwarded
+        certificates = if let opened { try CertificateKeeper(opened, loop: loop, logger: logger) } else { nil }
+        var worker = options.serving.workerOptions(certificates)
         worker.forwarding = .gateway
-        worker.seed = UInt64.random(in: 0 ... .max)
-        certificates = try AllInOne.keeper(opened, loop, logger)
-        worker.certificates = certificates?.set
-        worker.tickets = certificates?.tickets
         workers = try WorkerGroup(listeners: options.listeners.map(\.options), options: worker, log: log)
         source = try makeSource(loop)
         control = try IngressController(
@@ -167,10 +143,10 @@ public final class IngressRole {
     /// Serves what comes while clients move away, and finishes what is under way.
     private func drain(_ number: Int32) {
         isEnding = true
-        logger.info("draining", metadata: ["signal": "\(AllInOne.name(of: number))"])
+        logger.info("draining", metadata: ["signal": "\(ChildProcess.signalName(number))"])
         guard isServing else { return loop.stop() }
-        control.drain(graceMilliseconds: options.drainGraceMilliseconds) { [unowned self] in loop.stop() }
-        loop.after(milliseconds: options.drainGraceMilliseconds + options.drainDeadlineMilliseconds) { [unowned self] in
+        control.drain(graceMilliseconds: options.serving.drainGraceMilliseconds) { [unowned self] in loop.stop() }
+        loop.after(milliseconds: options.serving.drainMilliseconds) { [unowned self] in
             logger.error("requests are still under way at the drain deadline")
             exitStatus = ExitStatus.drainDeadline
             loop.stop()

@@ -2,8 +2,6 @@ import Activator
 import ArgumentParser
 import ClusterLink
 import EventLoop
-import Glibc
-import Logging
 import Roles
 import Telemetry
 
@@ -57,28 +55,17 @@ struct ActivatorCommand: ParsableCommand {
     @Option(name: .long, help: "Access log on standard output: envoy, common, combined, json or off.")
     var accessLog = "off"
 
-    @Option(name: .long, help: "Form of the log on standard error: text or json.")
-    var log = "text"
-
-    @Option(name: .long, help: "Least level of the log: debug, info, notice, warning, error.")
-    var logLevel = "info"
+    @OptionGroup var ownLog: LogOptions
 
     func validate() throws {
         var problems: [String] = []
-        if AccessLogFormat(rawValue: accessLog) == nil {
-            problems.append("--access-log \(accessLog): expected envoy, common, combined, json or off")
-        }
-        if LogForm(rawValue: log) == nil { problems.append("--log \(log): expected text or json") }
-        if Logger.Level(rawValue: logLevel) == nil {
-            problems.append("--log-level \(logLevel): expected debug, info, notice, warning or error")
-        }
+        _ = OptionValue.accessLog(accessLog, &problems)
+        ownLog.check(&problems)
         guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
     }
 
     func run() throws {
-        let form = LogForm(rawValue: log) ?? .text
-        let level = Logger.Level(rawValue: logLevel) ?? .info
-        let logger = Logger(label: "martlet") { ConsoleLog(label: $0, form: form, level: level) }
+        let logger = ownLog.logger
         let configuration = try resolved()
         guard let place = ClusterPlace(configuration.cluster) else {
             return try refuse(["--cluster: expected a folder or unix:PATH; or set MARTLET_CLUSTER"])

@@ -1,7 +1,6 @@
 import ArgumentParser
 import ClusterLink
 import EventLoop
-import Logging
 import Roles
 
 /// `martlet autoscaler`.
@@ -53,21 +52,13 @@ struct AutoscalerCommand: ParsableCommand {
             valueName: "KEY=VALUE"))
     var configAutoscaler: [String] = []
 
-    @Option(name: .long, help: "Form of the log on standard error: text or json.")
-    var log = "text"
-
-    @Option(name: .long, help: "Least level of the log: debug, info, notice, warning, error.")
-    var logLevel = "info"
+    @OptionGroup var ownLog: LogOptions
 
     /// Here and not in `run`, so that a complaint comes with this command's usage.
     func validate() throws { _ = try resolved() }
 
     func run() throws {
-        let form = LogForm(rawValue: log)
-        let level = Logger.Level(rawValue: logLevel)
-        let logger = Logger(label: "martlet") { label in
-            ConsoleLog(label: label, form: form ?? .text, level: level ?? .info)
-        }
+        let logger = ownLog.logger
         let options = try resolved()
         let status: Int32
         do throws(SystemError) {
@@ -85,10 +76,8 @@ struct AutoscalerCommand: ParsableCommand {
         if place == nil { problems.append("--cluster \(cluster): expected a folder or unix:PATH") }
         var options = AutoscalerRoleOptions(cluster: place ?? .folder(cluster))
         options.output = output
-        if let address = SocketAddress(listen) {
+        if let address = OptionValue.address("--listen", listen, example: ":8080", &problems) {
             options.listen = address
-        } else {
-            problems.append("--listen \(listen): no address; expected ADDRESS:PORT, :PORT or PORT, as :8080")
         }
         if metrics == "off" {
             options.metrics = nil
@@ -100,10 +89,7 @@ struct AutoscalerCommand: ParsableCommand {
         if podMetricsPort == 0 { problems.append("--pod-metrics-port 0: expected 1 to 65535") }
         options.podPort = podMetricsPort
         options.setAutoscaler(configAutoscaler, files: config, &problems)
-        if LogForm(rawValue: log) == nil { problems.append("--log \(log): expected text or json") }
-        if Logger.Level(rawValue: logLevel) == nil {
-            problems.append("--log-level \(logLevel): expected debug, info, notice, warning or error")
-        }
+        ownLog.check(&problems)
         guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
         return options
     }

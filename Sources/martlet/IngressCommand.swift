@@ -1,11 +1,9 @@
 import ArgumentParser
 import ClusterLink
 import EventLoop
-import Glibc
 import Ingress
 import Logging
 import Roles
-import Telemetry
 
 /// `martlet ingress`.
 struct IngressCommand: ParsableCommand {
@@ -73,11 +71,7 @@ struct IngressCommand: ParsableCommand {
     @Option(name: .long, help: "Access log on standard output: envoy, common, combined, json or off.")
     var accessLog = "envoy"
 
-    @Option(name: .long, help: "Form of the log on standard error: text or json.")
-    var log = "text"
-
-    @Option(name: .long, help: "Least level of the log: debug, info, notice, warning, error.")
-    var logLevel = "info"
+    @OptionGroup var ownLog: LogOptions
 
     @Flag(name: .long, help: "Believe X-Forwarded-* and X-Request-Id from clients: another proxy stands in front.")
     var trustForwarded = false
@@ -86,11 +80,7 @@ struct IngressCommand: ParsableCommand {
     func validate() throws { _ = try resolved() }
 
     func run() throws {
-        let form = LogForm(rawValue: log)
-        let level = Logger.Level(rawValue: logLevel)
-        let logger = Logger(label: "martlet") { label in
-            ConsoleLog(label: label, form: form ?? .text, level: level ?? .info)
-        }
+        let logger = ownLog.logger
         let options = try resolved()
         let role = try makeRole(options, try openCertificates(), logger)
         throw ExitCode(try role.run())
@@ -103,45 +93,28 @@ struct IngressCommand: ParsableCommand {
             problems.append("--cluster \(cluster): expected a folder or unix:PATH")
         }
         addAddresses(to: &options, &problems)
-        if let workers {
-            if (1...256).contains(workers) {
-                options.workers = workers
-            } else {
-                problems.append("--workers \(workers): expected 1 to 256")
-            }
-        }
-        if let format = AccessLogFormat(rawValue: accessLog) {
-            options.accessLog = format
-        } else {
-            problems.append("--access-log \(accessLog): expected envoy, common, combined, json or off")
-        }
-        if LogForm(rawValue: log) == nil { problems.append("--log \(log): expected text or json") }
-        if Logger.Level(rawValue: logLevel) == nil {
-            problems.append("--log-level \(logLevel): expected debug, info, notice, warning or error")
-        }
-        if (0...86_400).contains(drainDeadline) {
-            options.drainDeadlineMilliseconds = UInt64(drainDeadline * 1_000)
-        } else {
-            problems.append("--drain-deadline \(drainDeadline): expected 0 to 86400 seconds")
+        if let workers, let count = OptionValue.workers(workers, &problems) { options.serving.workers = count }
+        if let format = OptionValue.accessLog(accessLog, &problems) { options.serving.accessLog = format }
+        ownLog.check(&problems)
+        if let milliseconds = OptionValue.drainDeadline(seconds: drainDeadline, &problems) {
+            options.serving.drainDeadlineMilliseconds = milliseconds
         }
         options.ingress.clusterDomain = clusterDomain
         options.ingress.redirectsToHTTPS = redirectHttps
-        options.trustsForwarded = trustForwarded
+        options.serving.trustsForwarded = trustForwarded
         guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
         return options
     }
 
     private func addAddresses(to options: inout IngressRoleOptions, _ problems: inout [String]) {
         func read(_ text: String, _ option: String) -> SocketAddress? {
-            if let address = SocketAddress(text) { return address }
-            problems.append("\(option) \(text): no address; expected ADDRESS:PORT, :PORT or PORT, as 127.0.0.1:8080")
-            return nil
+            OptionValue.address(option, text, example: "127.0.0.1:8080", &problems)
         }
-        if let address = read(http, "--http") { options.http = address }
-        options.https = https.flatMap { read($0, "--https") }
+        if let address = read(http, "--http") { options.serving.http = address }
+        options.serving.https = https.flatMap { read($0, "--https") }
         options.local = local.flatMap { read($0, "--local") }
         // The kernel would share one port between both.
-        let all = [("--http", options.http), ("--https", options.https), ("--local", options.local)]
+        let all = [("--http", options.serving.http), ("--https", options.serving.https), ("--local", options.local)]
         for (index, (option, address)) in all.enumerated() {
             guard let address, address.port != 0 else { continue }
             for (earlier, other) in all[..<index] where other == address {
@@ -187,8 +160,7 @@ struct IngressCommand: ParsableCommand {
                 try place.source(loop: loop, log: logger)
             }
         } catch let error as SystemError where error.call.hasPrefix("listen") {
-            let hint = error.code == EACCES ? "; ports below 1024 need the capability CAP_NET_BIND_SERVICE" : ""
-            complain("error: \(error)\(hint); choose another address with --http, --https or --local")
+            complainOfAddress(error, options: "--http, --https or --local")
             throw ExitCode(ExitStatus.cannotBind)
         }
     }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import EventLoop
 import Glibc
 import Knative
 import Roles
@@ -36,6 +37,5 @@ struct ManifestOptions: ParsableArguments {
 
 /// Writes to standard error.
 func complain(_ text: String) {
-    var line = text + "\n"
-    line.withUTF8 { bytes in _ = write(2, bytes.baseAddress, bytes.count) }
+    WholeBytes.write(text + "\n", to: STDERR_FILENO)
 }

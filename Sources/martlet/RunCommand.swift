@@ -1,10 +1,8 @@
 import ArgumentParser
 import EventLoop
-import Glibc
 import Knative
 import Logging
 import Roles
-import Telemetry
 
 /// `martlet run`.
 struct RunCommand: ParsableCommand {
@@ -72,11 +70,7 @@ struct RunCommand: ParsableCommand {
     @Option(name: .long, help: "Access log on standard output: envoy, common, combined, json or off.")
     var accessLog = "envoy"
 
-    @Option(name: .long, help: "Form of the log on standard error: text or json.")
-    var log = "text"
-
-    @Option(name: .long, help: "Least level of the log: debug, info, notice, warning, error.")
-    var logLevel = "info"
+    @OptionGroup var ownLog: LogOptions
 
     @Flag(name: .long, help: "Believe X-Forwarded-* and X-Request-Id from clients: another proxy stands in front.")
     var trustForwarded = false
@@ -90,11 +84,7 @@ struct RunCommand: ParsableCommand {
     func validate() throws { _ = try resolved() }
 
     func run() throws {
-        let form = LogForm(rawValue: log)
-        let level = Logger.Level(rawValue: logLevel)
-        let logger = Logger(label: "martlet") { label in
-            ConsoleLog(label: label, form: form ?? .text, level: level ?? .info)
-        }
+        let logger = ownLog.logger
         let options = try resolved()
         let (services, certificates) = try load(options)
         if split {
@@ -108,37 +98,20 @@ struct RunCommand: ParsableCommand {
     private func resolved() throws -> AllInOneOptions {
         var options = AllInOneOptions()
         var problems: [String] = []
-        if let address = SocketAddress(http) {
-            options.http = address
-        } else {
-            problems.append("--http \(http): no address; expected ADDRESS:PORT, :PORT or PORT, as 127.0.0.1:8080")
+        if let address = OptionValue.address("--http", http, example: "127.0.0.1:8080", &problems) {
+            options.serving.http = address
         }
         addHTTPS(to: &options, &problems)
         checkSplit(&problems)
-        if let workers {
-            if (1...256).contains(workers) {
-                options.workers = workers
-            } else {
-                problems.append("--workers \(workers): expected 1 to 256")
-            }
-        }
-        if let format = AccessLogFormat(rawValue: accessLog) {
-            options.accessLog = format
-        } else {
-            problems.append("--access-log \(accessLog): expected envoy, common, combined, json or off")
-        }
-        if LogForm(rawValue: log) == nil { problems.append("--log \(log): expected text or json") }
-        if Logger.Level(rawValue: logLevel) == nil {
-            problems.append("--log-level \(logLevel): expected debug, info, notice, warning or error")
-        }
+        if let workers, let count = OptionValue.workers(workers, &problems) { options.serving.workers = count }
+        if let format = OptionValue.accessLog(accessLog, &problems) { options.serving.accessLog = format }
+        ownLog.check(&problems)
         manifests.apply(to: &options, &problems)
-        if (0...86_400).contains(drainDeadline) {
-            options.drainDeadlineMilliseconds = UInt64(drainDeadline * 1_000)
-        } else {
-            problems.append("--drain-deadline \(drainDeadline): expected 0 to 86400 seconds")
+        if let milliseconds = OptionValue.drainDeadline(seconds: drainDeadline, &problems) {
+            options.serving.drainDeadlineMilliseconds = milliseconds
         }
         options.control.domain = domain
-        options.trustsForwarded = trustForwarded
+        options.serving.trustsForwarded = trustForwarded
         addWorkload(to: &options, &problems)
         guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
         return options
@@ -156,11 +129,11 @@ struct RunCommand: ParsableCommand {
         split.activators = activators ?? 1
         split.configAutoscaler = manifests.configAutoscaler
         if manifests.allowZeroInitialScale { split.configAutoscaler.append("allow-zero-initial-scale=true") }
-        split.logLevel = logLevel
-        split.logForm = log
+        split.logLevel = ownLog.logLevel
+        split.logForm = ownLog.log
         split.ingressArguments = [
             "--http", http, "--access-log", accessLog, "--drain-deadline", "\(drainDeadline)", "--workers",
-            "\(options.workers)",
+            "\(options.serving.workers)",
         ]
         if let https {
             split.ingressArguments += ["--https", https]
@@ -185,14 +158,12 @@ struct RunCommand: ParsableCommand {
             }
             return
         }
-        if let address = SocketAddress(https) {
-            options.https = address
+        if let address = OptionValue.address("--https", https, example: "127.0.0.1:8443", &problems) {
+            options.serving.https = address
             // The kernel would share one port between both.
-            if address == options.http, address.port != 0 {
+            if address == options.serving.http, address.port != 0 {
                 problems.append("--https \(https): the same as --http; each needs an address of its own")
             }
-        } else {
-            problems.append("--https \(https): no address; expected ADDRESS:PORT, :PORT or PORT, as 127.0.0.1:8443")
         }
         if let certs { options.certificates = .folder(certs) }
         options.redirectsToHTTPS = redirectHttps
@@ -216,7 +187,7 @@ struct RunCommand: ParsableCommand {
         for diagnostic in result.diagnostics { complain("\(diagnostic)") }
         var certificates: OpenedCertificates?
         var isRefused = result.diagnostics.hasErrors
-        if options.https != nil {
+        if options.serving.https != nil {
             do throws(CertificateFailure) {
                 certificates = try OpenedCertificates(options.certificates, domain: options.control.domain)
             } catch {
@@ -234,9 +205,8 @@ struct RunCommand: ParsableCommand {
         do {
             return try AllInOne(options, certificates: certificates, logger: logger)
         } catch let error as SystemError where error.call.hasPrefix("listen") {
-            let isHTTPS = options.https.map { error.call.hasSuffix(" \($0)") } ?? false
-            let hint = error.code == EACCES ? "; ports below 1024 need the capability CAP_NET_BIND_SERVICE" : ""
-            complain("error: \(error)\(hint); choose another address with \(isHTTPS ? "--https" : "--http")")
+            let isHTTPS = options.serving.https.map { error.call.hasSuffix(" \($0)") } ?? false
+            complainOfAddress(error, options: isHTTPS ? "--https" : "--http")
             throw ExitCode(ExitStatus.cannotBind)
         }
     }

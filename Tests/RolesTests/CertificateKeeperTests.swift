@@ -16,7 +16,7 @@ import Testing
         let keeper: CertificateKeeper
         let log = LogLines()
         var published: [CertificateSet] = []
-        static let now: Int64 = Int64(MonotonicClock.wallNanoseconds() / 1_000_000_000)
+        static let now: Int64 = MonotonicClock.wallSeconds()
 
         init(_ folder: CertificateFolder, rotation: UInt64 = 3_600_000) throws {
             loop = try Loop()

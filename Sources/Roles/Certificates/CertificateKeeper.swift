@@ -39,7 +39,7 @@ final class CertificateKeeper {
     /// - Parameter wallSeconds: the wall clock, in seconds since 1970.
     init(
         _ opened: OpenedCertificates, tickets: TicketKeyRing, loop: Loop, logger: Logger,
-        wallSeconds: @escaping () -> Int64 = { Int64(MonotonicClock.wallNanoseconds() / 1_000_000_000) }
+        wallSeconds: @escaping () -> Int64 = MonotonicClock.wallSeconds
     ) {
         kind = opened.kind
         set = opened.set
@@ -47,6 +47,11 @@ final class CertificateKeeper {
         self.loop = loop
         self.logger = logger
         self.wallSeconds = wallSeconds
+    }
+
+    /// Takes over what was opened, with new keys of session tickets.
+    convenience init(_ opened: OpenedCertificates, loop: Loop, logger: Logger) throws(TLSSetupFailure) {
+        self.init(opened, tickets: try TicketKeyRing(now: loop.now), loop: loop, logger: logger)
     }
 
     /// Begins to watch; `publish` gets every new snapshot from now on.

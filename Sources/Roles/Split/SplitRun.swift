@@ -28,7 +28,7 @@ public final class SplitRun {
     private let context: SplitPodContext
     private let roles: SplitRoles
     private let platform: SplitPlatform
-    private var watch: FileWatch?
+    private let files: WorkloadWatch
     private var hasIngress = false
     private var isEnding = false
     private var exitStatus = ExitStatus.ok
@@ -56,9 +56,11 @@ public final class SplitRun {
             loop: loop, platform: local, range: range, queueExecutable: queue, logger: logger)
         roles = SplitRoles(platform: local, executable: executable, logger: logger)
         let hub = try ClusterHub(path: try RunSocket.own(), loop: loop, log: logger)
-        platform = SplitPlatform(
+        let platform = SplitPlatform(
             hub: hub, context: context, domain: options.control.domain, scaling: options.control.scaling,
             logger: logger)
+        self.platform = platform
+        files = WorkloadWatch(options.workload, loop: loop, logger: logger) { platform.apply($0) }
         local.onEvent = { [unowned self] event in happened(event) }
         local.onLine = { [unowned self] pod, stream, line in wrote(pod, stream, line) }
     }
@@ -75,9 +77,9 @@ public final class SplitRun {
         try signals.attach(to: loop) { [unowned self] number in signalled(number) }
         roles.onCannotBind = { [unowned self] _ in cannotBind() }
         // Only now can a first pod be started: its objects are there before any role asks.
-        for diagnostic in platform.apply(services) { report(diagnostic) }
+        files.applyFirst(services)
         startRoles()
-        watchFiles()
+        files.start { [unowned self] in reload("files changed") }
         loop.run()
         platform.hub.close()
         output.close()
@@ -125,7 +127,7 @@ public final class SplitRun {
     private func startIngress() {
         guard !hasIngress, !isEnding else { return }
         hasIngress = true
-        let grace = Double(options.drainGraceMilliseconds + options.drainDeadlineMilliseconds) / 1_000 + 2
+        let grace = Double(options.serving.drainMilliseconds) / 1_000 + 2
         roles.start(
             .init(
                 name: "ingress",
@@ -134,7 +136,7 @@ public final class SplitRun {
                 environment: Self.stateHome, graceSeconds: grace))
         for (service, hosts) in platform.publicHosts {
             for host in hosts {
-                let url = "http://\(host):\(options.http.port)/"
+                let url = "http://\(host):\(options.serving.http.port)/"
                 logger.info("serving", metadata: ["service": "\(service)", "url": "\(url)"])
             }
         }
@@ -161,68 +163,20 @@ public final class SplitRun {
     /// standard error.
     private func wrote(_ pod: PodID, _ stream: OutputStream, _ line: ByteView) {
         if let role = roles.name(of: pod) {
-            if stream == .output { Self.write(nil, line, to: output) } else { Self.complain(role, line) }
+            write(stream == .output ? nil : role, line, isComplaint: stream != .output)
         } else if let label = context.labels[pod] {
-            if label.hasSuffix("/queue-proxy") {
-                Self.complain(label, line)
-            } else {
-                Self.write(label, line, to: output)
-            }
+            write(label, line, isComplaint: label.hasSuffix("/queue-proxy"))
         }
     }
 
-    private static func write(_ name: String?, _ line: ByteView, to log: LogSink) {
-        withUnsafeTemporaryAllocation(byteCount: line.count + (name?.utf8.count ?? 0) + 8, alignment: 1) { place in
-            var writer = ByteWriter(place)
-            if let name {
-                writer.append(text: name)
-                writer.append(" | ")
-            }
-            writer.append(line)
-            writer.append(ASCII.lf)
-            log.append(writer.written)
+    private func write(_ name: String?, _ line: ByteView, isComplaint: Bool) {
+        ProcessLine.whole(name, line) { bytes in
+            if isComplaint { WholeBytes.write(bytes, to: STDERR_FILENO) } else { output.append(bytes) }
         }
     }
 
-    private static func complain(_ name: String, _ line: ByteView) {
-        withUnsafeTemporaryAllocation(byteCount: line.count + name.utf8.count + 8, alignment: 1) { place in
-            var writer = ByteWriter(place)
-            writer.append(text: name)
-            writer.append(" | ")
-            writer.append(line)
-            writer.append(ASCII.lf)
-            _ = Glibc.write(2, writer.base, writer.count)
-        }
-    }
-
-    // MARK: Reload
-
-    private func watchFiles() {
-        guard let files = options.workload.files else { return }
-        do {
-            let watch = try FileWatch(loop: loop) { [unowned self] in reload("files changed") }
-            for folder in files.folders { try watch.add(folder: folder) }
-            self.watch = watch
-        } catch {
-            logger.warning("files are not watched; send SIGHUP after a change", metadata: ["error": "\(error)"])
-        }
-    }
-
-    /// Reads everything anew. If anything is wrong, says so and keeps the old state whole.
     private func reload(_ cause: String) {
-        guard !isEnding else { return }
-        let result = options.workload.read()
-        for diagnostic in result.diagnostics { report(diagnostic) }
-        guard !result.diagnostics.hasErrors else {
-            return logger.error("reload refused; the old state stays", metadata: ["cause": "\(cause)"])
-        }
-        for diagnostic in platform.apply(result.services) { report(diagnostic) }
-        logger.info("reloaded", metadata: ["cause": "\(cause)"])
-    }
-
-    private func report(_ diagnostic: Diagnostic) {
-        var line = "\(diagnostic)\n"
-        line.withUTF8 { bytes in _ = Glibc.write(2, bytes.baseAddress, bytes.count) }
+        if !isEnding { files.reload(cause) }
     }
 
     // MARK: End
