@@ -12,8 +12,8 @@ public struct IngressRoleOptions: Sendable {
     /// Addresses for clients, threads, access log and drain.
     public var serving = ServingOptions()
     /// Where parts of the cluster connect: cluster-local hosts are served there alone, and what is said about who asked
-    /// is believed. Nil: cluster-local hosts are served at `serving.http` if that is a loopback address, else nowhere. Default
-    /// nil.
+    /// is believed. Nil: cluster-local hosts are served at `serving.http` if that is a loopback address, else nowhere.
+    /// Default nil.
     public var local: SocketAddress?
     /// What is taken from the cluster, and redirects.
     public var ingress = IngressOptions()
