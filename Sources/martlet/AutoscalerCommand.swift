@@ -53,6 +53,22 @@ struct AutoscalerCommand: ParsableCommand {
             valueName: "KEY=VALUE"))
     var configAutoscaler: [String] = []
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "How pods are asked where a service mesh may stand between: auto, enabled (only through the private "
+                + "Service) or disabled (only at their addresses). Default auto.",
+            valueName: "MODE"))
+    var meshMode: String?
+
+    @Option(
+        name: .long, parsing: .singleValue,
+        help: ArgumentHelp(
+            "An entry of Knative's ConfigMap config-network: mesh-compatibility-mode=MODE or "
+                + "enable-mesh-pod-addressability=BOOL. May be repeated.",
+            valueName: "KEY=VALUE"))
+    var configNetwork: [String] = []
+
     @Option(name: .long, help: "Form of the log on standard error: text or json.")
     var log = "text"
 
@@ -100,6 +116,7 @@ struct AutoscalerCommand: ParsableCommand {
         if podMetricsPort == 0 { problems.append("--pod-metrics-port 0: expected 1 to 65535") }
         options.podPort = podMetricsPort
         options.setAutoscaler(configAutoscaler, files: config, &problems)
+        options.setNetwork(configNetwork, meshMode: meshMode, &problems)
         if LogForm(rawValue: log) == nil { problems.append("--log \(log): expected text or json") }
         if Logger.Level(rawValue: logLevel) == nil {
             problems.append("--log-level \(logLevel): expected debug, info, notice, warning or error")
