@@ -151,7 +151,8 @@ public final class SocketSource: ClusterSource {
         guard kinds.contains(.endpoints) else { return }
         guard endpoints.sliceCount < limits.slices || endpoints.has(slice: slice.name) else {
             if !areSlicesRefused {
-                log.error("there are too many EndpointSlices; more are passed over", metadata: ["limit": "\(limits.slices)"])
+                log.error(
+                    "there are too many EndpointSlices; more are passed over", metadata: ["limit": "\(limits.slices)"])
             }
             areSlicesRefused = true
             return

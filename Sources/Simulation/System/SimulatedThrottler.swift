@@ -191,12 +191,13 @@ final class SimulatedThrottler {
             if holdsSlot { shadow.slots[endpoint.id]?.count -= 1 }
             holdsSlot = false
         }
-        let outcome = gate.release(endpoint, at: { cut in
+        func cross(_ cut: RevisionGate.Cut) {
             if cut == .slotFreed { free() }
             guard isCrowded else { return }
             isReleasing = cut == .slotFreed
             world.ingress.crowd(activator, revision)
-        })
+        }
+        let outcome = gate.release(endpoint, at: cross)
         isReleasing = false
         free()
         return outcome
