@@ -8,7 +8,7 @@ public struct AutoscalerOptions: Sendable {
     /// How pods are asked. Default `auto`: at their addresses; if all of a revision's answer 502 or 503, its private
     /// Service is asked, and from the first time that this goes well for as long as the revision is scaled.
     public var meshMode = MeshMode.auto
-    /// Whether pods are asked at their addresses through the mesh (config-network `enable-mesh-pod-addressability`): the
+    /// Whether pods are asked at their addresses through the mesh (config-network `enable-mesh-pod-addressability`): a
     /// request names their private Service. Default no. Then `auto` never falls back.
     public var isPodAddressable = false
     /// Seed of what is chosen by chance: which pods are asked. Default 1; the role takes one of the system.

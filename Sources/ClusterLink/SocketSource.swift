@@ -6,8 +6,8 @@ import Primitives
 /// Objects from the socket of `martlet run --split`: a subscriber of its `ClusterHub`. Owned by the control thread.
 ///
 /// A lost connection is tried again from 10 ms on; the observer then gets the difference. What was written is written
-/// again, the newest of each name: the hub may be a new one, and registrations end with their connection. EndpointSlices
-/// that are told to it become the `Endpoints` of their services.
+/// again, the newest of each name: the hub may be a new one, and registrations end with their connection. Told
+/// EndpointSlices become the `Endpoints` of their services.
 public final class SocketSource: ClusterSource {
     /// The path of the socket.
     public let path: String

@@ -147,7 +147,7 @@ private final class Script {
         reader.close()
     }
 
-    /// Through a mesh: the service is named, and each question has a connection of its own, or the mesh would not choose
+    /// Through a mesh the service is named, and each question has a connection of its own, or the mesh would not choose
     /// a pod anew. A pod behind a mesh is named by its service, and its connection is kept.
     @Test func questionsThroughAMesh() throws {
         let loop = try Loop()

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Autoscaler
 
-/// Asking through the private Service: which pods count, when it ends, and when it is done at all: spec/autoscaling 4.1.
+/// Asking through the private Service: which pods count, when it ends, and when it is done: spec/autoscaling 4.1.
 @Suite struct ServiceRoundTests {
     private func stat(_ value: Double) -> RequestStat { RequestStat(averageConcurrency: value, requestCount: value) }
 

@@ -53,7 +53,7 @@ import Testing
                 "endpoints: [{addresses: [10.0.0.1], conditions: {ready: maybe}}]\n",
                 "a.yaml:4:57: error: endpoints[0].conditions.ready:"
             ),
-            ("ports: [{name: http, port: 70000}]\n", "a.yaml:4:28: error: ports[0].port:"),
+            ("ports: [{name: http, port: 70000}]\n", "a.yaml:4:28: error: expected 1 <= 70000 <= 65535"),
         ] {
             let file = load(fields)
             #expect(file.slices.isEmpty, "\(fields)")

@@ -23,7 +23,7 @@ public struct EndpointSlice: Sendable, Equatable {
 
     /// The endpoints of one service, its slices in order of name.
     ///
-    /// While Kubernetes moves an endpoint, or gives it other ports, it may be in two slices: it counts once, as ready if
+    /// While Kubernetes moves an endpoint, or gives it other ports, it may be in two slices: it counts once, ready if
     /// one of them says so, with the ports of both. The same pod is the same address with the same name, or with the
     /// same ports: an address that a new pod has got may still be listed for the pod before.
     static func endpoints(of service: ObjectName, _ slices: [EndpointSlice]) -> ClusterEndpoints {

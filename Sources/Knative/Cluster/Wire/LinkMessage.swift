@@ -14,8 +14,8 @@ public enum LinkMessage: Sendable, Equatable {
     case modified(ClusterObject)
     /// `{"type":"DELETED","object":{"kind":"Revision","metadata":{"name":"…","namespace":"…"}}}`.
     case deleted(ObjectKind, ObjectName)
-    /// `ADDED` or `MODIFIED` with an EndpointSlice: who watches `Endpoints` may be told slices, too. Its addresses have the
-    /// same ports.
+    /// `ADDED` or `MODIFIED` with an EndpointSlice: who watches `Endpoints` may be told slices, too. Its addresses have
+    /// the same ports.
     case slice(EndpointSlice)
     /// `DELETED` with an EndpointSlice.
     case sliceDeleted(ObjectName)
