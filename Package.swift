@@ -61,6 +61,7 @@ let package = Package(
             ],
             pages: ["Lifecycle.md"]),
         module("Probing", imports: ["EventLoop", "HTTP", "HTTP2", "TLS", "Primitives"]),
+        module("Fetching", imports: ["EventLoop", "HTTP", "HTTP1", "TLS", "Primitives"]),
         module("ClusterLink", imports: ["Knative", "EventLoop", "Primitives", logging]),
         module(
             "StatChannel", imports: ["WebSocket", "EventLoop", "HTTP", "HTTP1", "Primitives"], pages: ["Lifecycle.md"]),
@@ -76,19 +77,20 @@ let package = Package(
         module(
             "QueueProxy",
             imports: [
-                "DataPlane", "Probing", "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing", "Balancing",
-                "Admission", "Telemetry", "Primitives",
+                "DataPlane", "Probing", "Fetching", "EventLoop", "HTTP", "HTTP1", "HTTP2", "TLS", "Routing",
+                "Balancing", "Admission", "Telemetry", "Primitives",
             ]),
         module(
             "Autoscaler",
             imports: [
-                "ClusterLink", "Knative", "Scaling", "Telemetry", "EventLoop", "HTTP", "HTTP1", "Primitives", logging,
+                "ClusterLink", "Fetching", "Knative", "Scaling", "Telemetry", "EventLoop", "HTTP", "HTTP1",
+                "Primitives", logging,
             ]),
         module(
             "Activator",
             imports: [
-                "ClusterLink", "DataPlane", "EventLoop", "HTTP", "HTTP1", "TLS", "Knative", "Routing", "Balancing",
-                "Admission", "Scaling", "Telemetry", "Primitives", logging,
+                "ClusterLink", "DataPlane", "Fetching", "EventLoop", "HTTP", "HTTP1", "TLS", "Knative", "Routing",
+                "Balancing", "Admission", "Scaling", "Telemetry", "Primitives", logging,
             ]),
         module(
             "Ingress",
@@ -149,6 +151,7 @@ let package = Package(
                 "ClusterLink", "DataPlane", "EventLoop", "Knative", "Routing", "Balancing", "Admission", "Primitives",
                 logging,
             ]),
+        tests(of: "Fetching", imports: ["EventLoop", "TLS", "Primitives"]),
         tests(of: "Probing", imports: ["EventLoop", "TLS", "Primitives"]),
         .testTarget(
             name: "StatChannelTests",
@@ -162,7 +165,8 @@ let package = Package(
         tests(
             of: "Autoscaler",
             imports: [
-                "ClusterLink", "Knative", "Scaling", "Telemetry", "EventLoop", "HTTP", "Primitives", logging,
+                "ClusterLink", "Fetching", "Knative", "Scaling", "Simulation", "Telemetry", "EventLoop", "HTTP",
+                "Primitives", logging,
             ]),
         tests(
             of: "Activator",

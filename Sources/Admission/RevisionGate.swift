@@ -226,7 +226,7 @@ public final class RevisionGate: Sendable {
     // MARK: Steps
 
     /// Where another thread may come between the steps of a call; tests let it.
-    enum Cut: CaseIterable {
+    package enum Cut: CaseIterable {
         /// In `release`: nobody was seen waiting; the slot is still held.
         case slotHeld
         /// In `release`, between R1 and R2.
@@ -239,7 +239,7 @@ public final class RevisionGate: Sendable {
 
     /// `release` with its cuts shown.
     @inline(__always)
-    func release(_ endpoint: Endpoint, at cut: (Cut) -> Void) -> ReleaseOutcome {
+    package func release(_ endpoint: Endpoint, at cut: (Cut) -> Void) -> ReleaseOutcome {
         if somebodyWaits { return settle(endpoint, holdsSlot: true) }
         cut(.slotHeld)
         let left = endpoint.unreserve()  // R1

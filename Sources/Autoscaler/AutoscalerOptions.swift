@@ -1,21 +1,16 @@
+import Knative
 import Scaling
-
-/// How pods are asked where a service mesh may stand between them and us (Knative: `mesh-compatibility-mode`).
-///
-/// Knative's third mode `enabled`, and the fallback of `auto`, ask through the private Service. Both are not built.
-public enum MeshMode: String, Sendable, CaseIterable {
-    /// Pods are asked at their addresses; if all that answer say 502 or 503, a mesh stands between: the log says so.
-    case auto
-    /// Pods are asked at their addresses.
-    case disabled
-}
 
 /// The settings of an autoscaler.
 public struct AutoscalerOptions: Sendable {
     /// Defaults of all revisions: Knative's ConfigMap `config-autoscaler`.
     public var scaling = ScalingConfig()
-    /// How pods are asked. Default `auto`.
+    /// How pods are asked. Default `auto`: at their addresses; if all of a revision's answer 502 or 503, its private
+    /// Service is asked, and from the first time that this goes well for as long as the revision is scaled.
     public var meshMode = MeshMode.auto
+    /// Whether pods are asked at their addresses through the mesh (config-network `enable-mesh-pod-addressability`): a
+    /// request names their private Service. Default no. Then `auto` never falls back.
+    public var isPodAddressable = false
     /// Seed of what is chosen by chance: which pods are asked. Default 1; the role takes one of the system.
     public var seed: UInt64 = 1
     /// Most revisions that are scaled. Default 20,000; those beyond are passed over, and the log says so.

@@ -16,6 +16,8 @@ struct ClusterView {
     private(set) var services: [ObjectName: ServerlessService] = [:]
     private(set) var scales: [ObjectName: Int] = [:]
     private(set) var labels: [ObjectName: Labels] = [:]
+    /// Cluster IPs of private services, IPv4 in host order.
+    private(set) var clusterIPs: [ObjectName: UInt32] = [:]
     private var podOwners: [ObjectName: ObjectName] = [:]
 
     /// What of a revision has changed.
@@ -41,7 +43,10 @@ struct ClusterView {
         case .revision(let revision):
             labels[revision.name] = Labels(service: revision.service, configuration: revision.configuration)
             return (revision.name, .nothing)
-        case .podAutoscaler, .service, .ingress: return (object.name, .nothing)
+        case .service(let service):
+            if let revision = Self.revision(ofPrivate: service.name) { clusterIPs[revision] = service.clusterIP }
+            return (service.name, .nothing)
+        case .podAutoscaler, .ingress: return (object.name, .nothing)
         }
     }
 
@@ -66,7 +71,8 @@ struct ClusterView {
             return (name, .service)
         case .scale: scales[name] = nil
         case .revision: labels[name] = nil
-        case .podAutoscaler, .service, .ingress: break
+        case .service: if let revision = Self.revision(ofPrivate: name) { clusterIPs[revision] = nil }
+        case .podAutoscaler, .ingress: break
         }
         return (name, .nothing)
     }

@@ -38,7 +38,7 @@ extension AutoscalerEngine {
         one("martlet_autoscaler_revisions", .gauge, "Revisions that are scaled", Double(revisions.count))
         one("martlet_autoscaler_revisions_awake", .gauge, "Revisions not at rest at zero", Double(awakeCount))
         one(
-            "martlet_autoscaler_scrape_pod_failures_total", .counter, "Pods that gave no statistics",
+            "martlet_autoscaler_scrape_pod_failures_total", .counter, "Questions to pods that gave no statistics",
             Double(scrapes.podFailures))
         page.family("martlet_autoscaler_scrapes_total", .counter, help: "Rounds of asking a revision's pods")
         for (result, count) in [
@@ -46,6 +46,9 @@ extension AutoscalerEngine {
         ] {
             page.sample("martlet_autoscaler_scrapes_total", labels: "result=\"\(result)\"", value: Double(count))
         }
+        one(
+            "martlet_autoscaler_service_scrapes_total", .counter, "Rounds that asked a private service, for a mesh",
+            Double(scrapes.overService))
         one(
             "martlet_autoscaler_stat_messages_garbage_total", .counter, "Messages that could not be read to their end",
             Double(collector.counts.garbage))

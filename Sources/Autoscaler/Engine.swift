@@ -22,6 +22,10 @@ public final class AutoscalerEngine {
         var isAwake = false
         var lastPoke: Instant?
         var round: ScrapeRound?
+        /// The round over its private service; at most one of the two.
+        var serviceRound: ServiceRound?
+        /// Its pods answer at their addresses, as far as is known: `auto` does not try them again after a mesh was met.
+        var arePodsReached = true
         /// Which round it is: answers of an older one are passed over.
         var roundNumber: UInt64 = 0
         var roundBegan = Instant(nanoseconds: 0)
@@ -72,9 +76,9 @@ public final class AutoscalerEngine {
 
     /// Begins to watch the source. Nothing is decided before it has told all there is.
     public func start() {
-        source.watch([.podAutoscaler, .pod, .endpoints, .serverlessService, .scale, .revision]) { [weak self] change in
-            self?.take(change)
-        }
+        var kinds: Set<ObjectKind> = [.podAutoscaler, .pod, .endpoints, .serverlessService, .scale, .revision]
+        if options.meshMode != .disabled { kinds.insert(.service) }
+        source.watch(kinds) { [weak self] in self?.take($0) }
     }
 
     /// Decides nothing any more.
@@ -90,6 +94,11 @@ public final class AutoscalerEngine {
     public var awakeCount: Int { revisions.values.reduce(0) { $0 + ($1.isAwake ? 1 : 0) } }
     /// What became of pushed stats.
     public var statCounts: StatCounts { collector.counts }
+
+    /// What has been counted of a revision within its stable window; nil if it is not scaled.
+    public func counted(_ revision: ObjectName) -> MetricTotals? {
+        revisions[revision]?.core.scaler.counted(now: clock.now)
+    }
 
     // MARK: Objects
 
@@ -178,7 +187,7 @@ public final class AutoscalerEngine {
         unbegun[name] = nil
         guard let revision = revisions.removeValue(forKey: name) else { return }
         cancelTimers(of: revision)
-        revision.round = nil
+        (revision.round, revision.serviceRound) = (nil, nil)
         revision.roundNumber &+= 1
     }
 

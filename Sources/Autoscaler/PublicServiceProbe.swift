@@ -1,4 +1,5 @@
 import EventLoop
+import Fetching
 import Knative
 
 /// Asks the public endpoints of a revision who answers for it, as Knative's autoscaler asks its public service: `GET
@@ -27,7 +28,7 @@ public final class PublicServiceProbe: ActivatorPathProbe {
             + "User-Agent: Knative-Autoscaling-Probe\r\nK-Network-Probe: activator\r\nConnection: close\r\n\r\n"
         var left = asked.count, activators = 0, others = 0
         for address in asked {
-            client.get(Array(head.utf8), at: address, keeps: false) { result in
+            client.send(Array(head.utf8), at: address, keeps: false) { result in
                 switch result {
                 case .success(let reply):
                     if Self.isActivator(reply) { activators += 1 } else { others += 1 }

@@ -157,7 +157,7 @@ public final class ClusterHub {
         case .apply(.endpoints(let endpoints)): register(endpoints, from: session)
         case .apply(let object):
             if let onApply { onApply(object, session.id) } else { publish(.applied(object)) }
-        case nil, .text, .added, .modified, .deleted, .bookmark, .error:
+        case nil, .text, .added, .modified, .deleted, .slice, .sliceDeleted, .bookmark, .error:
             session.connection.send(LinkMessage.error("not a request: WATCH, APPLY or EXPLAIN").line)
         }
     }

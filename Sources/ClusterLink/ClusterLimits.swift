@@ -20,6 +20,8 @@ public struct ClusterLimits: Sendable {
     public var firstRetryMilliseconds: UInt64 = 10
     /// Longest wait between two attempts, in milliseconds. Default 1 s.
     public var lastRetryMilliseconds: UInt64 = 1_000
+    /// EndpointSlices known at once; more are passed over. Default 20,000, each of 1,000 addresses at most.
+    public var slices = 20_000
     /// Files of a watched folder; those behind it in order of name are not read. Default 10,000.
     public var files = 10_000
     /// Bytes of all files of a watched folder. Default 256 MiB.

@@ -34,7 +34,7 @@ public final class LinkQuestion {
             switch try? LinkMessage(line: line) {
             case .text(let lines): answer = .lines(lines)
             case .error(let reason): answer = .refused(reason)
-            case nil, .watch, .apply, .explain, .added, .modified, .deleted, .bookmark: break
+            case nil, .watch, .apply, .explain, .added, .modified, .deleted, .slice, .sliceDeleted, .bookmark: break
             }
         }
         connection.onEnd = { [unowned self] _ in hasEnded = true }

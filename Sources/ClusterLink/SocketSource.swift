@@ -6,7 +6,8 @@ import Primitives
 /// Objects from the socket of `martlet run --split`: a subscriber of its `ClusterHub`. Owned by the control thread.
 ///
 /// A lost connection is tried again from 10 ms on; the observer then gets the difference. What was written is written
-/// again, the newest of each name: the hub may be a new one, and registrations end with their connection.
+/// again, the newest of each name: the hub may be a new one, and registrations end with their connection. Told
+/// EndpointSlices become the `Endpoints` of their services.
 public final class SocketSource: ClusterSource {
     /// The path of the socket.
     public let path: String
@@ -21,9 +22,18 @@ public final class SocketSource: ClusterSource {
 
     private var kinds: Set<ObjectKind> = []
     private var observer: ((ClusterChange) -> Void)?
+    /// What the observer was told.
     private var known = ObjectStore()
+    /// Endpoints as they were told: whole, and in slices.
+    private var endpoints = EndpointBook()
     /// What has been told since the connection was made; nil once all has been.
-    private var listed: [ObjectKey: ClusterObject]? = [:]
+    private var listed: Listed? = Listed()
+    private var areSlicesRefused = false
+
+    private struct Listed {
+        var objects: Set<ObjectKey> = []
+        var slices: Set<ObjectName> = []
+    }
 
     private var writes: [ObjectKey: (order: UInt64, object: ClusterObject)] = [:]
     private var writeCount: UInt64 = 0
@@ -45,6 +55,7 @@ public final class SocketSource: ClusterSource {
         self.kinds = kinds
         self.observer = observer
         known = ObjectStore()
+        endpoints = EndpointBook()
         close()
         retry = loop.after(milliseconds: 0) { [weak self] in self?.connect() }
     }
@@ -84,7 +95,7 @@ public final class SocketSource: ClusterSource {
         made.onLine = { [weak self] line in self?.receive(line) }
         made.onEnd = { [weak self] reason in self?.lost(reason) }
         connection = made
-        listed = [:]
+        listed = Listed()
         made.send(LinkMessage.watch(kinds).line)
         for write in writes.values.sorted(by: { $0.order < $1.order }) {
             made.send(LinkMessage.apply(write.object).line)
@@ -110,17 +121,52 @@ public final class SocketSource: ClusterSource {
             return
         }
         switch message {
+        case .added(.endpoints(let object)), .modified(.endpoints(let object)):
+            listed?.objects.insert(ObjectKey(.endpoints, object.name))
+            endpoints.set(object, of: object.name)
+            tellEndpoints(of: object.name)
         case .added(let object), .modified(let object):
-            listed?[object.key] = object
+            listed?.objects.insert(object.key)
             if known.apply(object) { observer?(.applied(object)) }
+        case .deleted(.endpoints, let name):
+            listed?.objects.remove(ObjectKey(.endpoints, name))
+            endpoints.set(nil, of: name)
+            tellEndpoints(of: name)
         case .deleted(let kind, let name):
             let key = ObjectKey(kind, name)
-            listed?[key] = nil
+            listed?.objects.remove(key)
             if known.remove(key) { observer?(.removed(kind, name)) }
+        case .slice(let slice): take(slice)
+        case .sliceDeleted(let name):
+            listed?.slices.remove(name)
+            if let service = endpoints.remove(slice: name) { tellEndpoints(of: service) }
         case .bookmark: finishList()
         case .error(let text):
             log.error("the cluster socket has refused a line", metadata: ["message": "\(text)"])
         case nil, .watch, .apply, .explain, .text: break
+        }
+    }
+
+    private func take(_ slice: EndpointSlice) {
+        guard kinds.contains(.endpoints) else { return }
+        guard endpoints.sliceCount < limits.slices || endpoints.has(slice: slice.name) else {
+            if !areSlicesRefused {
+                log.error(
+                    "there are too many EndpointSlices; more are passed over", metadata: ["limit": "\(limits.slices)"])
+            }
+            areSlicesRefused = true
+            return
+        }
+        listed?.slices.insert(slice.name)
+        for service in endpoints.apply(slice) { tellEndpoints(of: service) }
+    }
+
+    /// Tells what is behind a service now, unless that is as it was.
+    private func tellEndpoints(of service: ObjectName) {
+        if let now = endpoints[service] {
+            if known.apply(.endpoints(now)) { observer?(.applied(.endpoints(now))) }
+        } else if known.remove(ObjectKey(.endpoints, service)) {
+            observer?(.removed(.endpoints, service))
         }
     }
 
@@ -130,7 +176,14 @@ public final class SocketSource: ClusterSource {
         retryMilliseconds = limits.firstRetryMilliseconds
         if isLossTold { log.info("connected to the cluster socket", metadata: ["socket": "\(path)"]) }
         isLossTold = false
-        for object in known.all() where listed[object.key] == nil {
+        for slice in endpoints.sliceNames.filter({ !listed.slices.contains($0) }).sorted() {
+            if let service = endpoints.remove(slice: slice) { tellEndpoints(of: service) }
+        }
+        for service in endpoints.objectNames.filter({ !listed.objects.contains(ObjectKey(.endpoints, $0)) }).sorted() {
+            endpoints.set(nil, of: service)
+            tellEndpoints(of: service)
+        }
+        for object in known.all() where object.kind != .endpoints && !listed.objects.contains(object.key) {
             _ = known.remove(object.key)
             observer?(.removed(object.kind, object.name))
         }

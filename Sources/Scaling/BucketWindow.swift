@@ -72,13 +72,19 @@ struct BucketWindow: Sendable {
         }
     }
 
+    /// What the window that ends with `second` holds.
+    func total(second: Int) -> Double {
+        guard let last = lastWrite else { return 0 }
+        let age = max(0, second - last)
+        return (0..<max(0, buckets.count - age)).reduce(0) { $0 + buckets[index(of: last - $1)] }
+    }
+
     /// The divisor is the seconds with history, not the window: one request in the first second averages 1, not 1/60.
     ///
     /// The sum is taken anew each time (some thousand additions at most, every 2 s), so no rounding error accumulates.
     private func linearAverage(last: Int, age: Int) -> Double {
         let remaining = buckets.count - age
-        var total = 0.0
-        for offset in 0..<remaining { total += buckets[index(of: last - offset)] }
+        let total = total(second: last + age)
         let divisor = min(last - firstWrite + 1, remaining)
         // Six digits: a sum of shares such as 70.00000000000001 must not ask for one pod more.
         return (total / Double(divisor) * 1e6).rounded(.down) / 1e6

@@ -14,6 +14,20 @@ public struct MetricAverages: Equatable, Sendable {
     }
 }
 
+/// All that was counted of a revision within its stable window, second by second added up.
+public struct MetricTotals: Equatable, Sendable {
+    /// Requests in flight: one that takes all of two seconds is two.
+    public var concurrency: Double
+    /// Requests that began.
+    public var requests: Double
+
+    /// A pair of sums.
+    public init(concurrency: Double, requests: Double) {
+        self.concurrency = concurrency
+        self.requests = requests
+    }
+}
+
 /// What no report at all means.
 public enum SilenceRule: Equatable, Sendable {
     /// Reporters push all there is, so silence is no traffic. On one machine, and in a cluster with burst capacity -1.
@@ -59,6 +73,13 @@ struct MetricWindows: Sendable {
         case .requestsPerSecond:
             return averages(stableRequests, panicRequests, second: second, silence: silence)
         }
+    }
+
+    /// What the stable window holds, its seconds added up.
+    func totals(at now: Instant) -> MetricTotals {
+        let second = MetricWindows.second(of: now)
+        return MetricTotals(
+            concurrency: stableConcurrency.total(second: second), requests: stableRequests.total(second: second))
     }
 
     private func averages(_ stable: BucketWindow, _ panic: BucketWindow, second: Int, silence: SilenceRule)

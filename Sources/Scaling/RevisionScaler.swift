@@ -108,6 +108,9 @@ public struct RevisionScaler: Sendable {
         return wish == 0 && stat.averageConcurrency != 0
     }
 
+    /// What has been recorded within the stable window that ends now.
+    public func counted(now: Instant) -> MetricTotals { windows.totals(at: now) }
+
     /// Takes on changed annotations. They rule from the next decision on.
     ///
     /// As in Knative two of them stay as they were at the start: scale-down-delay and metric-aggregation-algorithm.

@@ -52,6 +52,22 @@ struct AutoscalerCommand: ParsableCommand {
             valueName: "KEY=VALUE"))
     var configAutoscaler: [String] = []
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "How pods are asked where a service mesh may stand between: auto, enabled (only through the private "
+                + "Service) or disabled (only at their addresses). Default auto.",
+            valueName: "MODE"))
+    var meshMode: String?
+
+    @Option(
+        name: .long, parsing: .singleValue,
+        help: ArgumentHelp(
+            "An entry of Knative's ConfigMap config-network: mesh-compatibility-mode=MODE or "
+                + "enable-mesh-pod-addressability=BOOL. May be repeated.",
+            valueName: "KEY=VALUE"))
+    var configNetwork: [String] = []
+
     @OptionGroup var ownLog: LogOptions
 
     /// Here and not in `run`, so that a complaint comes with this command's usage.
@@ -89,6 +105,7 @@ struct AutoscalerCommand: ParsableCommand {
         if podMetricsPort == 0 { problems.append("--pod-metrics-port 0: expected 1 to 65535") }
         options.podPort = podMetricsPort
         options.setAutoscaler(configAutoscaler, files: config, &problems)
+        options.setNetwork(configNetwork, meshMode: meshMode, &problems)
         ownLog.check(&problems)
         guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
         return options

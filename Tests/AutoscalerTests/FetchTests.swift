@@ -1,4 +1,5 @@
 import EventLoop
+import Fetching
 import Glibc
 import Knative
 import Primitives
@@ -73,7 +74,7 @@ private final class Script {
         script.answer = { _, _ in text }
         let reader = QueueProxyReader(loop: loop, port: script.port)
         var result: Result<RequestStat, ScrapeFailure>?
-        reader.read(0x7F00_0001) { result = $0 }
+        reader.read(.pod(0x7F00_0001)) { result = $0.map(\.stat) }
         wait(loop) { result != nil }
         reader.close()
         return result
@@ -117,7 +118,7 @@ private final class Script {
         let port = try Script(loop).port  // gone with its value
         let reader = QueueProxyReader(loop: loop, port: port)
         var result: Result<RequestStat, ScrapeFailure>?
-        reader.read(0x7F00_0002) { result = $0 }
+        reader.read(.pod(0x7F00_0002)) { result = $0.map(\.stat) }
         wait(loop) { result != nil }
         guard case .failure(.unreachable) = result else {
             Issue.record("\(String(describing: result))")
@@ -135,7 +136,7 @@ private final class Script {
         let reader = QueueProxyReader(loop: loop, port: script.port)
         for _ in 0..<5 {
             var result: Result<RequestStat, ScrapeFailure>?
-            reader.read(0x7F00_0001) { result = $0 }
+            reader.read(.pod(0x7F00_0001)) { result = $0.map(\.stat) }
             wait(loop) { result != nil }
             #expect(result == .success(RequestStat(averageConcurrency: 2, requestCount: 3)))
         }
@@ -143,6 +144,37 @@ private final class Script {
         #expect(
             script.asked[0].hasPrefix("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:\(script.port)\r\n")
                 && script.asked[0].contains("\r\nAccept: application/protobuf\r\n"), "\(script.asked[0])")
+        reader.close()
+    }
+
+    /// Through a mesh the service is named, and each question has a connection of its own, or the mesh would not choose
+    /// a pod anew. A pod behind a mesh is named by its service, and its connection is kept.
+    @Test func questionsThroughAMesh() throws {
+        let loop = try Loop()
+        let script = try Script(loop)
+        script.answer = { [text = answer(Self.body)] _, _ in text }
+        let reader = QueueProxyReader(loop: loop, port: script.port)
+        let service = ObjectName(namespace: "ns", name: "rev-private")
+        func ask(_ question: ScrapeQuestion) -> ScrapeAnswer? {
+            var result: Result<ScrapeAnswer, ScrapeFailure>?
+            reader.read(question) { result = $0 }
+            wait(loop) { result != nil }
+            return try? result?.get()
+        }
+        let expected = ScrapeAnswer(podName: "p", stat: RequestStat(averageConcurrency: 2, requestCount: 3))
+        for number in 1...3 {
+            #expect(ask(.service(service, clusterIP: 0x7F00_0001)) == expected)
+            #expect(script.connections == number)
+        }
+        for asked in script.asked {
+            #expect(asked.hasPrefix("GET /metrics HTTP/1.1\r\nHost: rev-private.ns:\(script.port)\r\n"), "\(asked)")
+            #expect(asked.contains("\r\nConnection: close\r\n") && !asked.contains("Knative-Direct-Lb"))
+        }
+        for _ in 1...3 { #expect(ask(.podOfMesh(0x7F00_0001, service: service)) == expected) }
+        #expect(script.connections == 4)
+        let asked = try #require(script.asked.last)
+        let head = "GET /metrics HTTP/1.1\r\nHost: rev-private.ns\r\nKnative-Direct-Lb: true\r\n"
+        #expect(asked.hasPrefix(head), "\(asked)")
         reader.close()
     }
 
@@ -157,7 +189,7 @@ private final class Script {
         let client = FetchClient(loop: loop, limits: limits)
         var results: [FetchFailure] = []
         for _ in 0..<6 {
-            client.get(Array("GET / HTTP/1.1\r\n\r\n".utf8), at: .loopback(port: script.port), keeps: true) { result in
+            client.send(Array("GET / HTTP/1.1\r\n\r\n".utf8), at: .loopback(port: script.port), keeps: true) { result in
                 if case .failure(let failure) = result { results.append(failure) }
             }
         }

@@ -3,6 +3,7 @@ import Knative
 import Logging
 import Primitives
 import Scaling
+import Simulation
 import Testing
 
 @testable import Autoscaler
@@ -12,12 +13,12 @@ import Testing
     /// Pods that always answer, and count when.
     private final class Pods: PodReader, ActivatorPathProbe {
         var reads: [Double] = []
-        let clock: VirtualClock
-        init(_ clock: VirtualClock) { self.clock = clock }
+        let clock: EventClock
+        init(_ clock: EventClock) { self.clock = clock }
 
-        func read(_ ip: UInt32, _ report: @escaping (Result<RequestStat, ScrapeFailure>) -> Void) {
+        func read(_ question: ScrapeQuestion, _ report: @escaping (Result<ScrapeAnswer, ScrapeFailure>) -> Void) {
             reads.append(clock.seconds)
-            report(.success(RequestStat(averageConcurrency: 10, requestCount: 10)))
+            report(.success(ScrapeAnswer(stat: RequestStat(averageConcurrency: 10, requestCount: 10))))
         }
 
         func ask(_ revision: ObjectName, at addresses: [SocketAddress], _ report: @escaping (Bool) -> Void) {
@@ -27,8 +28,8 @@ import Testing
 
     private func name(_ index: Int) -> ObjectName { ObjectName(namespace: "ns", name: "rev-\(index)") }
 
-    private func engine(_ count: Int, limit: Int = 20_000) -> (AutoscalerEngine, VirtualClock, Pods, MemorySource) {
-        let clock = VirtualClock()
+    private func engine(_ count: Int, limit: Int = 20_000) -> (AutoscalerEngine, EventClock, Pods, MemorySource) {
+        let clock = EventClock()
         let source = MemorySource()
         let pods = Pods(clock)
         var options = AutoscalerOptions()

@@ -94,10 +94,21 @@ import Testing
             for failure in failures { outcome = round.failed(failure) }
             return outcome
         }
-        #expect(run([.status(503)]) == .exhausted(isMesh: true))
-        #expect(run([.status(502)]) == .exhausted(isMesh: true))
+        // It takes all of them to say that none answers.
+        #expect(run([.status(503)]) == .waiting && run([.status(503), .status(502)]) == .waiting)
+        #expect(run([.status(503), .status(502), .status(503)]) == .exhausted(isMesh: true))
+        #expect(run([.status(503), .status(502), .timedOut]) == .exhausted(isMesh: false))
         #expect(run([.status(500)]) == .exhausted(isMesh: false))
         #expect(run([.unreachable("refused")]) == .exhausted(isMesh: false))
         #expect(run([.status(503)], answers: 1) == .exhausted(isMesh: false))
+    }
+
+    /// One that answers while the others fail like a mesh: there is none, and no sample either.
+    @Test func anAnswerAmongMeshFailures() {
+        var round = round(old: 3, young: 0)
+        _ = round.begin()
+        #expect(round.failed(.status(503)) == .waiting)
+        #expect(round.succeeded(stat(1)) == .exhausted(isMesh: false))
+        #expect(round.failed(.status(503)) == .over && round.isOver)
     }
 }

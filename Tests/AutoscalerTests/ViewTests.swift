@@ -2,6 +2,7 @@ import EventLoop
 import Knative
 import Primitives
 import Scaling
+import Simulation
 import Testing
 
 @testable import Autoscaler
@@ -75,13 +76,13 @@ import Testing
         counts.ready = 1
         return RevisionAutoscaler(
             object, annotations: ScalingAnnotations(), config: ScalingConfig(), counts: counts, scale: nil,
-            now: VirtualClock.start)
+            now: EventClock.start)
     }
 
     /// The wall clock is read once, when the time comes: its jumps afterwards change nothing. A time that cannot be is
     /// now.
     @Test func sinceWhenActivatorsAreInThePath() {
-        let now = VirtualClock.start
+        let now = EventClock.start
         for (since, age) in [
             (1_000, 0.0), (990, 10), (1_010, 0), (Int64.min, 0), (Int64.max, 0), (-5_000_000_000_000, 1_000),
         ] {
@@ -107,7 +108,7 @@ import Testing
 
     @Test func anAnswerCountsForASecond() {
         var probe = ActivatorProbe()
-        let at = { (seconds: Double) in VirtualClock.start.adding(seconds: seconds) }
+        let at = { (seconds: Double) in EventClock.start.adding(seconds: seconds) }
         func need(_ seconds: Double) -> Bool { probe.need(now: at(seconds)) }
         func report(_ isAnswered: Bool, _ seconds: Double) -> Bool {
             probe.report(isAnswered: isAnswered, now: at(seconds))

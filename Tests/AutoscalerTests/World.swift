@@ -4,77 +4,10 @@ import Knative
 import Logging
 import Primitives
 import Scaling
+import Simulation
 import Telemetry
 
 @testable import Autoscaler
-
-/// Time that a test turns: actions run in the order of their deadlines, each at its own instant.
-final class VirtualClock: AutoscalerClock {
-    static let start = Instant(nanoseconds: 1_000_000_000_000)
-
-    private struct Entry {
-        let deadline: Instant
-        let number: UInt32
-        static func < (left: Entry, right: Entry) -> Bool {
-            (left.deadline, left.number) < (right.deadline, right.number)
-        }
-    }
-
-    private(set) var now = VirtualClock.start
-    /// A binary heap: the earliest is at 0. Cancelled ones are left in it.
-    private var heap: [Entry] = []
-    private var actions: [UInt32: () -> Void] = [:]
-    private var number: UInt32 = 0
-    /// What the wall clock is ahead of the monotonic one, in seconds.
-    var wallOffset: Int64 = 1_800_000_000
-
-    var unixSeconds: Int64 { Int64(now.nanoseconds / 1_000_000_000) + wallOffset }
-    /// Seconds since the start.
-    var seconds: Double { now.seconds(since: VirtualClock.start) }
-    var pending: Int { actions.count }
-
-    @discardableResult
-    func at(_ deadline: Instant, _ action: @escaping () -> Void) -> TimerHandle {
-        number += 1
-        actions[number] = action
-        heap.append(Entry(deadline: max(deadline, now), number: number))
-        var at = heap.count - 1
-        while at > 0, heap[at] < heap[(at - 1) / 2] {
-            heap.swapAt(at, (at - 1) / 2)
-            at = (at - 1) / 2
-        }
-        return SlabToken(index: number, generation: 1)
-    }
-
-    func cancel(_ timer: TimerHandle) { if timer.generation == 1 { actions[timer.index] = nil } }
-
-    /// Runs everything that is due up to `seconds` after the start.
-    func advance(to seconds: Double) {
-        let end = VirtualClock.start.adding(seconds: seconds)
-        while let next = heap.first, next.deadline <= end {
-            removeFirst()
-            guard let action = actions.removeValue(forKey: next.number) else { continue }
-            now = max(now, next.deadline)
-            action()
-        }
-        now = max(now, end)
-    }
-
-    private func removeFirst() {
-        heap.swapAt(0, heap.count - 1)
-        heap.removeLast()
-        var at = 0
-        while true {
-            var least = at
-            for child in [2 * at + 1, 2 * at + 2] where child < heap.count && heap[child] < heap[least] {
-                least = child
-            }
-            guard least != at else { return }
-            heap.swapAt(at, least)
-            at = least
-        }
-    }
-}
 
 /// A source in memory, and what was written to it.
 final class MemorySource: ClusterSource {
@@ -117,7 +50,7 @@ final class MemorySource: ClusterSource {
 final class World: PodReader, ActivatorPathProbe {
     static let name = ObjectName(namespace: "default", name: "hello-00001")
 
-    let clock = VirtualClock()
+    let clock = EventClock()
     let source = MemorySource()
     var options = AutoscalerOptions()
     var engine: AutoscalerEngine?
@@ -138,6 +71,9 @@ final class World: PodReader, ActivatorPathProbe {
     private(set) var scale: Int?
     private(set) var probes: [Double] = []
     private(set) var reads = 0
+    private(set) var questions: [ScrapeQuestion] = []
+    /// Answers questions for statistics in place of the pods.
+    var mesh: ((ScrapeQuestion) -> Result<ScrapeAnswer, ScrapeFailure>)?
     /// Every scale written, with its second.
     private(set) var history: [(seconds: Double, replicas: Int, why: String)] = []
     /// Every mode written, with its second.
@@ -266,19 +202,18 @@ final class World: PodReader, ActivatorPathProbe {
 
     // MARK: Neighbours
 
-    func read(_ ip: UInt32, _ report: @escaping (Result<RequestStat, ScrapeFailure>) -> Void) {
+    func read(_ question: ScrapeQuestion, _ report: @escaping (Result<ScrapeAnswer, ScrapeFailure>) -> Void) {
         reads += 1
+        questions.append(question)
+        if let mesh { return later { report(mesh(question)) } }
+        guard case .pod(let ip) = question else { return later { report(.failure(.unreachable("no mesh"))) } }
         let share = load(clock.seconds) / Double(max(1, readyPods.count))
         let proxied = isProxied ? share : 0
         let isThere = podsAnswer && readyPods.contains { $0.ip == ip }
-        later {
-            report(
-                isThere
-                    ? .success(
-                        RequestStat(
-                            averageConcurrency: share, averageProxiedConcurrency: proxied, requestCount: share,
-                            proxiedRequestCount: proxied)) : .failure(.unreachable("nobody is there")))
-        }
+        let stat = RequestStat(
+            averageConcurrency: share, averageProxiedConcurrency: proxied, requestCount: share,
+            proxiedRequestCount: proxied)
+        later { report(isThere ? .success(ScrapeAnswer(stat: stat)) : .failure(.unreachable("nobody is there"))) }
     }
 
     func ask(_ revision: ObjectName, at addresses: [SocketAddress], _ report: @escaping (Bool) -> Void) {

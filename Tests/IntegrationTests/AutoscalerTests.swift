@@ -53,18 +53,21 @@ import Testing
         var port: UInt16 = 0
         var metricsPort: UInt16 = 0
 
-        init(_ object: String) throws {
+        /// With `meshMode` the pods stand behind a mesh that answers for them at their addresses.
+        init(_ object: String, meshMode: String? = nil) throws {
             scratch.write("objects/pa.yaml", object)
             mkdir(scratch.path + "/decisions", 0o700)
             let python = Foreign.python("queue_stats.py")
             queue = try Martlet(
-                Array(python.dropFirst()) + ["127.0.0.1", "300"], scratch: scratch, program: python[0])
+                Array(python.dropFirst()) + ["127.0.0.1", "300"]
+                    + (meshMode == nil ? [] : ["\(AutoscalerProcessTests.revision)-private.default"]),
+                scratch: scratch, program: python[0])
             let queuePort = try Self.number(in: queue, stream: 1, /port (\d+)/)
             autoscaler = try Martlet(
                 [
                     "autoscaler", "--cluster", "objects", "--output", "decisions", "--listen", "127.0.0.1:0",
                     "--metrics", "127.0.0.1:0", "--pod-metrics-port", "\(queuePort)",
-                ], scratch: scratch)
+                ] + (meshMode.map { ["--mesh-mode", $0] } ?? []), scratch: scratch)
             port = try Self.number(in: autoscaler, stream: 2, /listening.*address[^ ,]*:(\d+).*activators/)
             metricsPort = try Self.number(in: autoscaler, stream: 2, /listening.*address[^ ,]*:(\d+).*metrics/)
         }
@@ -122,6 +125,25 @@ import Testing
         #expect(setting.autoscaler.waitForEnd() == 0, "\(setting.autoscaler.tail)")
         #expect(pusher.waitForLog(of: 1) { $0.contains("closed 1012 Restarting") }, "\(pusher.tail)")
         setting.queue.signal(SIGTERM)
+    }
+
+    /// Pods that only a mesh reaches are asked through their private service, at its address.
+    @Test(arguments: ["auto", "enabled"]) func throughTheService(mode: String) throws {
+        let setting = try Setting(podAutoscaler(status: Self.atZero), meshMode: mode)
+        setting.scratch.write(
+            "objects/service.yaml",
+            """
+            apiVersion: v1
+            kind: Service
+            metadata: {name: \(Self.revision)-private, namespace: default}
+            spec: {clusterIP: 127.0.0.1, ports: [{name: http, port: 80}]}
+            """)
+        let pusher = try setting.pusher(1)
+        #expect(wait { setting.replicas() == 1 }, "\(setting.autoscaler.tail)")
+        setting.scratch.write("objects/pod.yaml", Self.pod)
+        #expect(wait { setting.replicas() == 5 }, "\(setting.autoscaler.tail)")
+        #expect(setting.autoscaler.log.contains("a mesh answers for pods") == (mode == "auto"))
+        for process in [setting.autoscaler, setting.queue, pusher] { process.signal(SIGTERM) }
     }
 
     @Test func wrongSettingsAreAllTold() throws {

@@ -14,6 +14,16 @@ import Testing
         (["run", "--config-autoscaler", "stable-windo=6s", "-"], "did you mean `stable-window`?"),
         (["run", "--config-autoscaler", "stable-window=1s", "-"], "6s"),
         (["run", "--config-autoscaler", "stable-window", "-"], "KEY=VALUE"),
+        (["autoscaler", "--cluster", "x", "--mesh-mode", "on"], "expected auto, enabled or disabled"),
+        (
+            ["autoscaler", "--cluster", "x", "--config-network", "mesh-compatibility-mod=auto"],
+            "did you mean `mesh-compatibility-mode`?"
+        ),
+        (
+            ["autoscaler", "--cluster", "x", "--config-network", "enable-mesh-pod-addressability=yes"],
+            "expected true or false"
+        ),
+        (["autoscaler", "--cluster", "x", "--config-network", "ingress-class=a"], "not read here"),
         (["run", "--wrokers", "2", "-"], "--workers"),
         (["fly"], "fly"),
         (["validate"], "FILE"),

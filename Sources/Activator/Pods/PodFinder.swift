@@ -1,15 +1,6 @@
 import Balancing
+import Knative
 import Primitives
-
-/// Whether a mesh may stand between an activator and pods (config-network `mesh-compatibility-mode`).
-public enum MeshMode: String, CaseIterable, Sendable {
-    /// Pods are asked; if none can be reached for a reason that a mesh may have, the service's address is used.
-    case auto
-    /// Pods are never asked: only the service's address is.
-    case enabled
-    /// Pods that are ready need no question, and the service's address is never used.
-    case disabled
-}
 
 /// Where the requests of a revision can go.
 public enum RevisionBackends: Equatable, Sendable {

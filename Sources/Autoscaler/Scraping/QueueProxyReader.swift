@@ -1,10 +1,11 @@
 import EventLoop
+import Fetching
 import Primitives
 import Scaling
 import Telemetry
 
 /// Asks queue-proxies for their statistics as Knative's autoscaler does: `GET /metrics` on port 9090, 3 s, protobuf of
-/// at most 336 bytes, connections kept.
+/// at most 336 bytes, connections to pods kept.
 ///
 /// Source: Knative Serving, `pkg/autoscaler/metrics/http_scrape_client.go`; spec/autoscaling 4.1.
 public final class QueueProxyReader: PodReader {
@@ -20,20 +21,31 @@ public final class QueueProxyReader: PodReader {
         self.port = port
     }
 
-    /// Asks the queue-proxy at `ip`.
-    public func read(_ ip: UInt32, _ report: @escaping (Result<RequestStat, ScrapeFailure>) -> Void) {
-        let address = SocketAddress(ipv4: ip, port: port)
+    /// Asks `question` with one request; a connection to a service is not kept, or the mesh would not choose again.
+    public func read(_ question: ScrapeQuestion, _ report: @escaping (Result<ScrapeAnswer, ScrapeFailure>) -> Void) {
+        let address: SocketAddress, fields: String, keeps: Bool
+        switch question {
+        case .pod(let ip):
+            address = SocketAddress(ipv4: ip, port: port)
+            (fields, keeps) = ("Host: \(address)\r\n", true)
+        case .podOfMesh(let ip, let service):
+            address = SocketAddress(ipv4: ip, port: port)
+            (fields, keeps) = ("Host: \(service.name).\(service.namespace)\r\nKnative-Direct-Lb: true\r\n", true)
+        case .service(let service, let ip):
+            address = SocketAddress(ipv4: ip, port: port)
+            fields = "Host: \(service.name).\(service.namespace):\(port)\r\nConnection: close\r\n"
+            keeps = false
+        }
         let head =
-            "GET /metrics HTTP/1.1\r\nHost: \(address)\r\nUser-Agent: martlet-autoscaler\r\n"
-            + "Accept: application/protobuf\r\n\r\n"
-        client.get(Array(head.utf8), at: address, keeps: true) { report(Self.stat(of: $0)) }
+            "GET /metrics HTTP/1.1\r\n\(fields)User-Agent: martlet-autoscaler\r\nAccept: application/protobuf\r\n\r\n"
+        client.send(Array(head.utf8), at: address, keeps: keeps) { report(Self.answer(of: $0)) }
     }
 
     /// Closes all connections; nothing under way is reported.
     public func close() { client.close() }
 
     /// What an answer says.
-    static func stat(of result: Result<FetchReply, FetchFailure>) -> Result<RequestStat, ScrapeFailure> {
+    static func answer(of result: Result<FetchReply, FetchFailure>) -> Result<ScrapeAnswer, ScrapeFailure> {
         switch result {
         case .failure(.timedOut): return .failure(.timedOut)
         case .failure(.tooBusy): return .failure(.tooBusy)
@@ -44,9 +56,13 @@ public final class QueueProxyReader: PodReader {
             guard reply.contentType == "\(StatMessage.contentType)" else {
                 return .failure(.contentType(String(reply.contentType.prefix(80))))
             }
-            return reply.body.withUnsafeBytes { bytes -> Result<RequestStat, ScrapeFailure> in
+            return reply.body.withUnsafeBytes { bytes -> Result<ScrapeAnswer, ScrapeFailure> in
                 do throws(ProtobufFailure) {
-                    return .success(RequestStat(try StatMessage(reading: ByteView(bytes)).report))
+                    let message = try StatMessage(reading: ByteView(bytes))
+                    return .success(
+                        ScrapeAnswer(
+                            podName: message.podName.string, uptimeSeconds: message.processUptime,
+                            stat: RequestStat(message.report)))
                 } catch {
                     return .failure(.malformed("\(error)"))
                 }

@@ -15,6 +15,10 @@ public enum ScrapeFailure: Error, Equatable, Sendable {
     case timedOut
     /// Too many pods are being asked and waiting to be.
     case tooBusy
+    /// A pod answered for the service that had answered in this round already.
+    case repeated
+    /// The private service has no address.
+    case noService
 
     /// Whether a service mesh answers this way for a pod that only it may reach.
     var looksLikeMesh: Bool { self == .status(502) || self == .status(503) }
@@ -34,7 +38,7 @@ struct ScrapeRound {
         case ask(ScrapedPod)
         /// All answered: the statistics of the whole revision.
         case complete(RequestStat)
-        /// No pod is left to ask. `isMesh`: all failures were those of a service mesh.
+        /// No pod is left to ask. `isMesh`: none answered, and all failures were those of a service mesh.
         case exhausted(isMesh: Bool)
         /// The round was over already.
         case over
@@ -45,6 +49,10 @@ struct ScrapeRound {
     /// How many must answer.
     let sampleSize: Int
     private var nextPod = 0
+    /// Pods that have been asked and have not answered.
+    private var underWay = 0
+    /// A pod failed and nobody was left to ask in its place.
+    private var isShort = false
     private var answers = 0
     private var sum = RequestStat()
     private var sawAnswer = false
@@ -73,6 +81,7 @@ struct ScrapeRound {
     mutating func begin() -> ArraySlice<ScrapedPod> {
         assert(nextPod == 0)
         nextPod = sampleSize
+        underWay = sampleSize
         return pods[..<sampleSize]
     }
 
@@ -80,32 +89,51 @@ struct ScrapeRound {
     mutating func succeeded(_ stat: RequestStat) -> Outcome {
         guard !isOver else { return .over }
         sawAnswer = true
-        sum.averageConcurrency += stat.averageConcurrency
-        sum.averageProxiedConcurrency += stat.averageProxiedConcurrency
-        sum.requestCount += stat.requestCount
-        sum.proxiedRequestCount += stat.proxiedRequestCount
+        underWay -= 1
+        if isShort { return exhausted(isMesh: false) }
+        sum.add(stat)
         answers += 1
         guard answers == sampleSize else { return .waiting }
         isOver = true
-        return .complete(scaled(by: Double(pods.count) / Double(sampleSize)))
+        return .complete(sum.scaled(by: Double(pods.count) / Double(sampleSize)))
     }
 
     /// A pod did not.
     mutating func failed(_ failure: ScrapeFailure) -> Outcome {
         guard !isOver else { return .over }
         if !failure.looksLikeMesh { sawOtherFailure = true }
-        guard nextPod < pods.count else {
-            isOver = true
-            return .exhausted(isMesh: !sawOtherFailure && !sawAnswer)
+        underWay -= 1
+        guard nextPod == pods.count else {
+            defer { nextPod += 1 }
+            underWay += 1
+            return .ask(pods[nextPod])
         }
-        defer { nextPod += 1 }
-        return .ask(pods[nextPod])
+        isShort = true
+        if sawAnswer || sawOtherFailure { return exhausted(isMesh: false) }
+        // Whether it is a mesh only the last one tells.
+        return underWay == 0 ? exhausted(isMesh: true) : .waiting
     }
 
-    private func scaled(by factor: Double) -> RequestStat {
+    private mutating func exhausted(isMesh: Bool) -> Outcome {
+        isOver = true
+        return .exhausted(isMesh: isMesh)
+    }
+}
+
+extension RequestStat {
+    /// Adds each number of `other`.
+    mutating func add(_ other: RequestStat) {
+        averageConcurrency += other.averageConcurrency
+        averageProxiedConcurrency += other.averageProxiedConcurrency
+        requestCount += other.requestCount
+        proxiedRequestCount += other.proxiedRequestCount
+    }
+
+    /// Each number times `factor`.
+    func scaled(by factor: Double) -> RequestStat {
         RequestStat(
-            averageConcurrency: sum.averageConcurrency * factor,
-            averageProxiedConcurrency: sum.averageProxiedConcurrency * factor,
-            requestCount: sum.requestCount * factor, proxiedRequestCount: sum.proxiedRequestCount * factor)
+            averageConcurrency: averageConcurrency * factor,
+            averageProxiedConcurrency: averageProxiedConcurrency * factor, requestCount: requestCount * factor,
+            proxiedRequestCount: proxiedRequestCount * factor)
     }
 }

@@ -1,4 +1,5 @@
 import EventLoop
+import Fetching
 import Primitives
 import TLS
 
@@ -31,6 +32,15 @@ public final class OTLPExporter {
         public init() {}
     }
 
+    /// Of an answer the status counts: its body, at most 64 KiB, is thrown away.
+    private static var answerLimits: AnswerLimits {
+        var limits = AnswerLimits()
+        limits.headBytes = 64 << 10
+        limits.fieldCount = 100
+        limits.keepsBody = false
+        return limits
+    }
+
     private struct Message {
         let body: [UInt8]
         let items: Int
@@ -47,7 +57,9 @@ public final class OTLPExporter {
     private let name: String
     private let loop: Loop
     private let limits: Limits
-    private let connection: CollectorConnection
+    private let connection: FetchConnection
+    /// What a request begins with, up to the length of its body.
+    private let head: String
     private let say: (String) -> Void
     private var queue: [Message] = []
     private var queuedBytes = 0
@@ -74,8 +86,14 @@ public final class OTLPExporter {
         self.loop = loop
         self.limits = limits
         self.say = say
-        connection = CollectorConnection(
-            endpoint, loop: loop, context: context, timeoutMilliseconds: limits.attemptMilliseconds)
+        precondition(endpoint.isTLS == (context != nil))
+        let target = FetchTarget(host: endpoint.host, port: endpoint.port)
+        connection = FetchConnection(to: target, loop: loop, limits: Self.answerLimits, security: context)
+        let host = endpoint.host.utf8.contains(ASCII.colon) ? "[\(endpoint.host)]" : endpoint.host
+        let port = endpoint.port == (endpoint.isTLS ? 443 : 80) ? "" : ":\(endpoint.port)"
+        head =
+            "POST \(endpoint.path) HTTP/1.1\r\nHost: \(host)\(port)\r\nUser-Agent: martlet-queue\r\n"
+            + "Content-Type: application/x-protobuf\r\nContent-Length: "
         random = SeededRandom(seed: MonotonicClock.wallNanoseconds())
     }
 
@@ -125,23 +143,26 @@ public final class OTLPExporter {
         guard !isSending, pause == nil else { return }
         guard let message = queue.first else { return ended() }
         isSending = true
-        connection.post(message.body) { [weak self] outcome in self?.took(outcome) }
+        let request = Array("\(head)\(message.body.count)\r\n\r\n".utf8) + message.body
+        let deadline = MonotonicClock.now().adding(milliseconds: limits.attemptMilliseconds)
+        connection.send(request, deadline: deadline) { [weak self] result in self?.took(result) }
     }
 
-    private func took(_ outcome: CollectorConnection.Outcome) {
+    private func took(_ result: Result<FetchReply, FetchFailure>) {
         isSending = false
         var wanted: Int?
         let reason: String
-        switch outcome {
-        case .answered(200..<300, _):
+        switch result {
+        case .success(let reply) where (200..<300).contains(reply.status):
             delivered += remove(0).items
             return next()
-        case .answered(let status, let seconds) where [429, 502, 503, 504].contains(status):
-            (reason, wanted) = ("status \(status)", seconds)
-        case .answered(let status, _):
-            lose(remove(0).items, "status \(status)")
+        case .success(let reply) where [429, 502, 503, 504].contains(reply.status):
+            (reason, wanted) = ("status \(reply.status)", reply.retryAfterSeconds)
+        case .success(let reply):
+            lose(remove(0).items, "status \(reply.status)")
             return next()
-        case .failed(let problem): reason = problem
+        case .failure(.timedOut): reason = "no answer within \(limits.attemptMilliseconds) ms"
+        case .failure(let failure): reason = "\(failure)"
         }
         wait(reason, seconds: wanted)
     }

@@ -12,8 +12,6 @@ public final class EventClock: AutoscalerClock {
         }
     }
 
-    /// What the wall clock is ahead of the monotonic one, in seconds.
-    private static let wallOffset: Int64 = 1_800_000_000
     /// When a simulation begins: an hour after zero, so that subtracting a timeout does not underflow.
     public static let start = Instant(nanoseconds: 3_600_000_000_000)
 
@@ -23,14 +21,18 @@ public final class EventClock: AutoscalerClock {
     private var heap: [Entry] = []
     private var actions: [UInt32: () -> Void] = [:]
     private var number: UInt32 = 0
+    /// What the wall clock is ahead of the monotonic one, in seconds. Default 1,800,000,000.
+    public var wallOffset: Int64 = 1_800_000_000
 
     /// A clock at `start` on which nothing is due.
     public init() {}
 
     /// The wall clock, in seconds since 1970.
-    public var unixSeconds: Int64 { Int64(now.nanoseconds / 1_000_000_000) + EventClock.wallOffset }
+    public var unixSeconds: Int64 { Int64(now.nanoseconds / 1_000_000_000) + wallOffset }
     /// Seconds since the start.
     public var seconds: Double { now.seconds(since: EventClock.start) }
+    /// How many timers are set.
+    public var pending: Int { actions.count }
 
     /// Calls `action` at `deadline`, or at once after what is due already.
     @discardableResult
@@ -66,6 +68,12 @@ public final class EventClock: AutoscalerClock {
         }
         now = max(now, end)
         return false
+    }
+
+    /// Runs all that is due up to `seconds` after the start, and stands there.
+    public func advance(to seconds: Double) {
+        let end = EventClock.start.adding(seconds: seconds)
+        while step(until: end) {}
     }
 
     /// Forgets all timers.

@@ -33,6 +33,10 @@ final class SimulatedActivator {
     /// Requests counted and told since the beginning, and how many windows in a row a known revision was not told.
     private var counted: [Double], told: [Double]
     private var isKnown: [Bool]
+    /// What really came to each revision and no report has told.
+    private var untold: [TrueLoad.Peak]
+    /// An announcement was sent: the next report leaves its request out.
+    private var isAnnounced: [Bool]
 
     init(_ number: Int, in world: SystemSimulation) {
         self.number = number
@@ -41,7 +45,8 @@ final class SimulatedActivator {
         budget = WaitBudget(limit: world.plan.budget)
         let count = world.revisions.count
         (counted, told) = (Array(repeating: 0, count: count), Array(repeating: 0, count: count))
-        isKnown = Array(repeating: false, count: count)
+        (isKnown, isAnnounced) = (Array(repeating: false, count: count), Array(repeating: false, count: count))
+        untold = Array(repeating: TrueLoad.Peak(), count: count)
         throttlers = world.revisions.map { SimulatedThrottler($0, of: self) }
         let watcher = SystemWatcher([.pods, .path]) { [weak self] in self?.take($0) }
         self.watcher = watcher
@@ -107,13 +112,17 @@ final class SimulatedActivator {
     /// A request comes in.
     func receive(_ id: Int) {
         open.insert(id)
-        throttlers[world.requests[id].revision].receive(id)
+        let throttler = throttlers[world.requests[id].revision]
+        throttler.load.enter()
+        throttler.receive(id)
     }
 
     /// A request is over.
     func leave(_ id: Int) {
         open.remove(id)
-        throttlers[world.requests[id].revision].counts.leave(now: world.clock.now)
+        let throttler = throttlers[world.requests[id].revision]
+        throttler.counts.leave(now: world.clock.now)
+        throttler.load.leave()
         endIfIdle()
     }
 
@@ -134,7 +143,8 @@ final class SimulatedActivator {
     }
 
     private func announce(_ number: Int) {
-        let isSent = send(FirstRequestRule.announcement, of: number)
+        let isSent = send(FirstRequestRule.announcement, of: number, atMost: TrueLoad.Peak(concurrency: 1, arrivals: 1))
+        isAnnounced[number] = isSent
         told[number] += 1
         if !isSent { wasUnheard = true }
         book.announced(UInt64(number), wasSent: isSent)
@@ -155,13 +165,16 @@ final class SimulatedActivator {
         let marks = throttlers.map(\.counts.mark)
         mail { [self] in
             let sums = throttlers.map { $0.counts.report(now: world.clock.now) }
-            mail { [self] in close(sums, marks, window) }
+            let peaks = throttlers.map { $0.load.take() }
+            mail { [self] in close(sums, peaks, marks, window) }
         }
         armClock()
     }
 
-    private func close(_ sums: [WindowSums?], _ marks: [UInt64], _ window: UInt64) {
+    private func close(_ sums: [WindowSums?], _ peaks: [TrueLoad.Peak], _ marks: [UInt64], _ window: UInt64) {
         for (number, sums) in sums.enumerated() {
+            untold[number].concurrency = max(untold[number].concurrency, peaks[number].concurrency)
+            untold[number].arrivals += peaks[number].arrivals
             guard let sums else { continue }
             counted[number] += Double(sums.requests)
             book.take(UInt64(number), sums)
@@ -176,7 +189,11 @@ final class SimulatedActivator {
         for line in lines {
             let number = Int(line.id)
             told[number] += line.report.requestCount
-            _ = send(line.report, of: number)
+            var most = untold[number]
+            untold[number] = TrueLoad.Peak()
+            if isAnnounced[number] { most.removeAnnounced() }
+            isAnnounced[number] = false
+            _ = send(line.report, of: number, atMost: most)
             world.expect(
                 wasUnheard || told[number] == counted[number],
                 "activator \(self.number) told of \(told[number]) requests of \(number), not \(counted[number])")
@@ -195,7 +212,7 @@ final class SimulatedActivator {
     }
 
     /// False if it was not sent. What is sent may be lost all the same.
-    private func send(_ report: WindowReport, of number: Int) -> Bool {
+    private func send(_ report: WindowReport, of number: Int, atMost most: TrueLoad.Peak) -> Bool {
         guard let connection else { return false }
         let isLost = connection != world.autoscaler.generation || chance(world.faults.lostStat, &world.random)
         world.tell("activator \(self.number) tells of \(number): \(report.averageConcurrency)\(isLost ? ", lost" : "")")
@@ -207,6 +224,8 @@ final class SimulatedActivator {
         let message = StatText.message(revision: throttlers[number].revision.name, report)
         world.clock.after(world.delay(world.plan.delays.stat)) { [world] in
             guard connection == world.autoscaler.generation else { return world.disturbed() }
+            world.revisions[number].counted.pushed(
+                concurrency: Double(most.concurrency), requests: Double(most.arrivals), now: world.clock.now)
             world.autoscaler.receive(message)
         }
         return true

@@ -57,6 +57,19 @@ final class SimulatedAutoscaler: PodReader, ActivatorPathProbe {
 
     func receive(_ message: [UInt8]) { message.withUnsafeBytes { engine?.receive(ByteView($0)) } }
 
+    /// What has been counted is at most what was there to be counted: each request once, wherever it was seen.
+    func checkCounts() {
+        for revision in world.revisions {
+            guard let counted = engine?.counted(revision.name) else { continue }
+            let bound = revision.counted.bound(window: revision.plan.windowSeconds, now: world.clock.now)
+            world.note(.countChecked)
+            world.expect(
+                counted.concurrency <= bound.concurrency && counted.requests <= bound.requests,
+                "\(revision.name.name): the autoscaler has counted \(counted.concurrency) requests in flight and "
+                    + "\(counted.requests) arrivals in its window, where there were \(bound)")
+        }
+    }
+
     // MARK: Writes
 
     func write(_ object: ClusterObject) {
@@ -110,7 +123,8 @@ final class SimulatedAutoscaler: PodReader, ActivatorPathProbe {
 
     // MARK: Questions
 
-    func read(_ ip: UInt32, _ report: @escaping (Result<RequestStat, ScrapeFailure>) -> Void) {
+    func read(_ question: ScrapeQuestion, _ report: @escaping (Result<ScrapeAnswer, ScrapeFailure>) -> Void) {
+        guard case .pod(let ip) = question else { return world.expect(false, "\(question), and there is no mesh") }
         if chance(world.faults.lostScrape, &world.random) {
             world.clock.after(3_000_000_000) { report(.failure(.timedOut)) }
             return
@@ -119,13 +133,13 @@ final class SimulatedAutoscaler: PodReader, ActivatorPathProbe {
             guard let pod = world.pod(at: ip), pod.state != .pending, pod.state != .gone else {
                 return report(.failure(.unreachable("nobody is there")))
             }
-            let stat = pod.report()
-            report(
-                .success(
-                    RequestStat(
-                        averageConcurrency: stat.averageConcurrency,
-                        averageProxiedConcurrency: stat.averageProxiedConcurrency, requestCount: stat.requestCount,
-                        proxiedRequestCount: stat.proxiedRequestCount)))
+            let (stat, own) = pod.report()
+            let counted = RequestStat(
+                averageConcurrency: stat.averageConcurrency,
+                averageProxiedConcurrency: stat.averageProxiedConcurrency, requestCount: stat.requestCount,
+                proxiedRequestCount: stat.proxiedRequestCount)
+            pod.revision.counted.scraped(own, now: world.clock.now)
+            report(.success(ScrapeAnswer(podName: pod.name.name, stat: counted)))
         }
     }
 

@@ -51,9 +51,23 @@ final class SimulatedIngress {
     }
 
     private func arrive(at revision: SimulatedRevision) {
+        guard let id = makeRequest(of: revision) else { return }
+        forward(id, avoiding: nil)
+    }
+
+    /// A request that is at an activator this very moment.
+    func crowd(_ activator: SimulatedActivator, _ revision: SimulatedRevision) {
+        guard activator.acceptsRequests, let id = makeRequest(of: revision) else { return }
+        world.note(.crowded)
+        world.requests[id].activator = activator
+        activator.receive(id)
+    }
+
+    /// A client's request, with its patience; nil if there have been enough.
+    private func makeRequest(of revision: SimulatedRevision) -> Int? {
         guard world.requests.count < SystemSimulation.requestLimit,
             world.clock.seconds < Double(world.plan.trafficSeconds)
-        else { return }
+        else { return nil }
         let id = world.requests.count
         let patience = UInt64.random(in: world.plan.patienceMilliseconds, using: &world.random)
         let service = UInt64.random(in: revision.plan.serviceMilliseconds, using: &world.random) * 1_000_000
@@ -66,7 +80,7 @@ final class SimulatedIngress {
             let time = UInt64.random(in: 0...patience / 4, using: &world.random)
             world.clock.after(time * 1_000_000) { [world] in world.giveUp(id, .cancelled) }
         }
-        forward(id, avoiding: nil)
+        return id
     }
 
     // MARK: Hops

@@ -32,6 +32,9 @@ final class SimulatedPod {
     private var stats: RequestStats
     private var windowEnds: Instant
     private var lastReport = WindowReport()
+    /// What really came straight to it, now and in the window of `lastReport`.
+    private var ownLoad = TrueLoad()
+    private var lastOwn = TrueLoad.Peak()
     private var stages: [Int: Stage] = [:]
     private var proxied: Set<Int> = []
     /// Who waits in the queue-proxy, oldest first.
@@ -173,7 +176,7 @@ final class SimulatedPod {
         if state == .draining { extendDrain() }
         advanceWindows()
         stats.arrive(now: world.clock.now, proxied: isProxied)
-        if isProxied { proxied.insert(id) }
+        if isProxied { proxied.insert(id) } else { ownLoad.enter() }
         let limit = revision.plan.concurrency
         switch gate.admit(Waiter(worker: 0, token: UInt64(id)), view: &view, random: world.random.next()) {
         case .admitted:
@@ -239,7 +242,9 @@ final class SimulatedPod {
 
     private func leave(_ id: Int) {
         advanceWindows()
-        stats.leave(now: world.clock.now, proxied: proxied.remove(id) != nil)
+        let wasProxied = proxied.remove(id) != nil
+        stats.leave(now: world.clock.now, proxied: wasProxied)
+        if !wasProxied { ownLoad.leave() }
     }
 
     private func reply(_ id: Int, _ outcome: SystemOutcome) {
@@ -248,15 +253,16 @@ final class SimulatedPod {
 
     // MARK: Statistics
 
-    /// What it tells the autoscaler: the last whole second.
-    func report() -> WindowReport {
+    /// What it tells the autoscaler: the last whole second. And what that may be made of at most.
+    func report() -> (WindowReport, own: TrueLoad.Peak) {
         advanceWindows()
-        return lastReport
+        return (lastReport, lastOwn)
     }
 
     private func advanceWindows() {
         while windowEnds <= world.clock.now {
             lastReport = stats.report(now: windowEnds).report
+            lastOwn = ownLoad.take()
             windowEnds = windowEnds.adding(milliseconds: 1_000)
         }
     }

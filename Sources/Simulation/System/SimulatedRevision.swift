@@ -1,5 +1,6 @@
 import Knative
 import Primitives
+import Scaling
 
 /// What the platform and Knative's controllers do for one revision: its pods, its lists of endpoints, the way of its
 /// requests.
@@ -7,6 +8,8 @@ final class SimulatedRevision {
     let number: Int
     let name: ObjectName
     let plan: SystemPlan.Revision
+    /// What an autoscaler may have counted of it.
+    var counted: CountShadow
     /// Pods that shall be.
     private(set) var replicas = 0
     private(set) var pods: [SimulatedPod] = []
@@ -21,6 +24,7 @@ final class SimulatedRevision {
         self.world = world
         name = ObjectName(namespace: SystemSimulation.namespace, name: "rev-\(number)")
         serverless = ServerlessService(name: name)
+        counted = CountShadow(maxScale: plan.maxScale, sampleSize: scrapeSampleSize(ready:))
     }
 
     /// Whether requests go through activators.

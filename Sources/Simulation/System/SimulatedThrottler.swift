@@ -13,10 +13,14 @@ final class SimulatedThrottler {
     let revision: SimulatedRevision
     let gate: RevisionGate
     var counts: ArrivalCounts
+    /// What really came, for comparison.
+    var load = TrueLoad()
     private(set) var shadow: GateShadow
     private unowned let activator: SimulatedActivator
     private unowned let world: SystemSimulation
     private var view = EndpointView()
+    /// Between the steps of a release: its slot is free, and the oldest waiter will get it.
+    private var isReleasing = false
     private var finder: PodFinder
     private var slice = PodSlice.whole
     private var endpoints: [EndpointAddress: Endpoint] = [:]
@@ -57,7 +61,8 @@ final class SimulatedThrottler {
             take(endpoint)
             send(id, to: endpoint)
         case .queued(let ticket):
-            world.expect(shadow.firstWithRoom == nil, "\(label): request \(id) waits beside a free slot")
+            let isBehind = isReleasing && !shadow.queue.isEmpty
+            world.expect(isBehind || shadow.firstWithRoom == nil, "\(label): request \(id) waits beside a free slot")
             world.expect(refusal == nil, "\(label): request \(id) waits past a limit")
             shadow.queue.append(UInt64(id))
             world.requests[id].place = .waiting(ticket)
@@ -158,10 +163,10 @@ final class SimulatedThrottler {
 
     private func release(_ endpoint: Endpoint) {
         guard let slot = shadow.slots[endpoint.id] else { return world.expect(false, "\(label): a strange release") }
-        shadow.slots[endpoint.id]?.count -= 1
-        let next = shadow.hasRoom(endpoint.id) ? shadow.queue.first : nil
         let drains = slot.isDraining && slot.count == 1
-        switch gate.release(endpoint) {
+        let outcome = releaseInSteps(endpoint)
+        let next = shadow.hasRoom(endpoint.id) ? shadow.queue.first : nil
+        switch outcome {
         case .done:
             world.expect(next == nil, "\(label): request \(next ?? 0) was not woken")
             world.expect(!drains, "\(label): \(endpoint.address) drained unreported")
@@ -176,6 +181,26 @@ final class SimulatedThrottler {
         let count = shadow.slots[endpoint.id]?.count ?? 0
         world.expect(endpoint.inFlight == count, "\(label): \(endpoint.inFlight) slots for \(count) requests")
         check()
+    }
+
+    /// A release; now and then requests come at other workers between its steps.
+    private func releaseInSteps(_ endpoint: Endpoint) -> ReleaseOutcome {
+        let isCrowded = chance(world.plan.crowding, &world.random)
+        var holdsSlot = true
+        func free() {
+            if holdsSlot { shadow.slots[endpoint.id]?.count -= 1 }
+            holdsSlot = false
+        }
+        func cross(_ cut: RevisionGate.Cut) {
+            if cut == .slotFreed { free() }
+            guard isCrowded else { return }
+            isReleasing = cut == .slotFreed
+            world.ingress.crowd(activator, revision)
+        }
+        let outcome = gate.release(endpoint, at: cross)
+        isReleasing = false
+        free()
+        return outcome
     }
 
     private func deliver(_ grants: [Grant]) {

@@ -69,6 +69,8 @@ struct SystemPlan {
     /// The longest time a client waits, and its chance to go sooner.
     var patienceMilliseconds: ClosedRange<UInt64> = 5_000...30_000
     var cancelChance = 0.0
+    /// Chance that requests come at another worker of an activator in the middle of a release.
+    var crowding = 0.0
 
     /// The plan of a seed.
     init(using random: inout SeededRandom) {
@@ -84,6 +86,7 @@ struct SystemPlan {
         graceSeconds = Int(delays.watch * 2 / 1_000) + Int.random(in: 2...4, using: &random)
         trafficSeconds = Int.random(in: 8...30, using: &random)
         cancelChance = pick([0, 0.05, 0.3], &random)
+        crowding = pick([0, 0.05, 0.3], &random)
         if chance(0.2, &random) { patienceMilliseconds = 50...3_000 }
         autoscalerRestart = pick([0, 0, 0.03, 0.1], &random)
         activatorDrain = pick([0, 0, 0.03, 0.1], &random)

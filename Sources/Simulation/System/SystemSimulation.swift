@@ -29,9 +29,11 @@ public final class SystemSimulation: SeededSimulation {
     /// What happened, counted: a sweep that never reaches a corner proves nothing about it.
     public enum Event: Int, CaseIterable, Sendable {
         /// Of requests at activators.
-        case waited, granted, grantForNobody, connectionRefused, resumed
+        case waited, granted, grantForNobody, connectionRefused, resumed, crowded
         /// What was checked about waking, and slices that changed.
         case wakeChecked, sliced, sliceChecked
+        /// Of what the autoscaler had counted.
+        case countChecked
         /// What befell the parts.
         case podCrashed, activatorDrained, activatorDied, autoscalerRestarted, statLost
         /// Pods that were stopped, and revisions that went to zero.
@@ -162,6 +164,7 @@ public final class SystemSimulation: SeededSimulation {
     }
 
     private func everySecond() {
+        autoscaler.checkCounts()
         for pod in revisions.flatMap(\.pods) where pod.state != .pending && chance(faults.crash, &random) {
             note(.podCrashed)
             pod.crash()

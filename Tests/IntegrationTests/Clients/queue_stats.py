@@ -1,7 +1,8 @@
 """The statistics of a queue-proxy: GET /metrics answers with a Stat of CONCURRENCY requests in flight.
 
-usage: queue_stats.py ADDRESS CONCURRENCY
-Prints its port, then a line for each new connection.
+usage: queue_stats.py ADDRESS CONCURRENCY [SERVICE]
+Prints its port, then a line for each new connection. With SERVICE it stands behind a mesh: who does not ask for that
+service gets 503.
 """
 
 import http.server
@@ -19,7 +20,8 @@ class Stats(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         wanted = self.path == "/metrics" and self.headers["Accept"] == "application/protobuf"
         body = b"\x0a\x05pod-a" + b"\x11" + struct.pack("<d", float(sys.argv[2])) + b"\x21" + struct.pack("<d", 5.0)
-        self.send_response(200 if wanted else 400)
+        is_barred = len(sys.argv) > 3 and self.headers["Host"] != "%s:%d" % (sys.argv[3], server.server_port)
+        self.send_response(503 if is_barred else 200 if wanted else 400)
         self.send_header("Content-Type", "application/protobuf")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

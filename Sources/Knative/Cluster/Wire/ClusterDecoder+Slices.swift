@@ -3,6 +3,14 @@ extension ClusterDecoder {
     /// The kind, which no role writes or watches by itself: slices become `Endpoints`.
     static let sliceKind = "EndpointSlice"
     static let sliceVersion = "discovery.k8s.io/v1"
+    /// The conditions of an endpoint that is there to stay: both say whether it is ready.
+    static let sliceConditions = ["ready", "serving"]
+
+    /// Whether a document says that it is one.
+    static func isSlice(_ document: Field) -> Bool {
+        guard case .mapping = document.node.content else { return false }
+        return document.node["kind"]?.text == sliceKind && document.node["apiVersion"]?.text == sliceVersion
+    }
 
     /// A slice; nil if any error was reported, or, with a warning, if no service owns it.
     static func slice(_ document: Field, _ report: inout Report) -> EndpointSlice? {
@@ -66,5 +74,33 @@ extension ClusterDecoder {
         guard isReady || !isTerminating else { return nil }
         let pod = report.mapping("targetRef", of: field).flatMap { report.string("name", of: $0) } ?? ""
         return .init(ip: ip, isReady: isReady, podName: pod, ports: ports)
+    }
+}
+
+extension EndpointSlice {
+    /// As Kubernetes writes it. The ports are those of the first address: a slice has one list of them.
+    var tree: JSONTree {
+        let labels = JSONTree.strings([WellKnown.sliceService: service.name])
+        let metadata = JSONTree.object([
+            ("name", .string(name.name)), ("namespace", .string(name.namespace)), ("labels", labels),
+        ])
+        let endpoints = addresses.map { address -> JSONTree in
+            let conditions = ClusterDecoder.sliceConditions.map { key -> (String, JSONTree?) in
+                (key, .boolean(address.isReady))
+            }
+            let target = JSONTree.object([("kind", .string("Pod")), ("name", .string(address.podName))])
+            return .object([
+                ("addresses", .list([.string(IPv4.text(address.ip))])), ("conditions", .object(conditions)),
+                ("targetRef", address.podName.isEmpty ? nil : target),
+            ])
+        }
+        let ports = (addresses.first?.ports ?? [:]).sorted { $0.key < $1.key }.map { name, port -> JSONTree in
+            .object([("name", .string(name)), ("port", .integer(Int(port))), ("protocol", .string("TCP"))])
+        }
+        return .object([
+            ("apiVersion", .string(ClusterDecoder.sliceVersion)), ("kind", .string(ClusterDecoder.sliceKind)),
+            ("metadata", metadata), ("addressType", .string("IPv4")), ("endpoints", .list(endpoints)),
+            ("ports", .list(ports)),
+        ])
     }
 }

@@ -54,7 +54,7 @@ public enum ClusterLoader {
         let kind = document.node["kind"]?.text ?? ""
         guard kind == "List" || kind.hasSuffix("List"), !isItem else {
             let line = document.mark.line
-            if kind == ClusterDecoder.sliceKind, document.node["apiVersion"]?.text == ClusterDecoder.sliceVersion {
+            if ClusterDecoder.isSlice(document) {
                 if let slice = ClusterDecoder.slice(document, &report) { found.slices.append((slice, line)) }
             } else if let object = object(document, into: &report) {
                 found.objects.append(.init(object: object, line: line))

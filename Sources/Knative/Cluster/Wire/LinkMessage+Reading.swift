@@ -42,6 +42,9 @@ extension LinkMessage {
                 report.error(line, "has no object", remedy: "an object of Kubernetes")
                 return nil
             }
+            if type != "APPLY", ClusterDecoder.isSlice(place) {
+                return ClusterDecoder.slice(place, &report).map { .slice($0) }
+            }
             guard let object = ClusterLoader.object(place, into: &report) else { return nil }
             return type == "APPLY" ? .apply(object) : type == "ADDED" ? .added(object) : .modified(object)
         default: return nil
@@ -71,9 +74,10 @@ extension LinkMessage {
             report.error(line, "names no object", remedy: "kind, metadata.name and metadata.namespace")
             return nil
         }
-        guard let kind = report.string("kind", of: object).flatMap(ObjectKind.init(rawValue:)) else { return nil }
-        let namespace = report.string("namespace", of: metadata) ?? "default"
-        return .deleted(kind, ObjectName(namespace: namespace, name: name))
+        let full = ObjectName(namespace: report.string("namespace", of: metadata) ?? "default", name: name)
+        guard let kind = report.string("kind", of: object) else { return nil }
+        if kind == ClusterDecoder.sliceKind { return .sliceDeleted(full) }
+        return ObjectKind(rawValue: kind).map { .deleted($0, full) }
     }
 }
 

@@ -14,6 +14,11 @@ public enum LinkMessage: Sendable, Equatable {
     case modified(ClusterObject)
     /// `{"type":"DELETED","object":{"kind":"Revision","metadata":{"name":"…","namespace":"…"}}}`.
     case deleted(ObjectKind, ObjectName)
+    /// `ADDED` or `MODIFIED` with an EndpointSlice: who watches `Endpoints` may be told slices, too. Its addresses have
+    /// the same ports.
+    case slice(EndpointSlice)
+    /// `DELETED` with an EndpointSlice.
+    case sliceDeleted(ObjectName)
     /// `{"type":"BOOKMARK"}`: all that was there has been told.
     case bookmark
     /// `{"type":"ERROR","message":"…"}`: the other side's last line was refused.
@@ -55,13 +60,19 @@ public enum LinkMessage: Sendable, Equatable {
         case .added(let object): return message("ADDED", ("object", object.tree))
         case .modified(let object): return message("MODIFIED", ("object", object.tree))
         case .deleted(let kind, let name):
-            let metadata = JSONTree.object([("name", .string(name.name)), ("namespace", .string(name.namespace))])
-            let object = JSONTree.object([
-                ("apiVersion", .string(kind.apiVersion)), ("kind", .string(kind.rawValue)), ("metadata", metadata),
-            ])
+            return message("DELETED", ("object", Self.naming(kind.apiVersion, kind.rawValue, name)))
+        case .slice(let slice): return message("MODIFIED", ("object", slice.tree))
+        case .sliceDeleted(let name):
+            let object = Self.naming(ClusterDecoder.sliceVersion, ClusterDecoder.sliceKind, name)
             return message("DELETED", ("object", object))
         case .bookmark: return message("BOOKMARK")
         case .error(let text): return message("ERROR", ("message", .string(text)))
         }
+    }
+
+    /// No more of an object than what names it.
+    private static func naming(_ version: String, _ kind: String, _ name: ObjectName) -> JSONTree {
+        let metadata = JSONTree.object([("name", .string(name.name)), ("namespace", .string(name.namespace))])
+        return .object([("apiVersion", .string(version)), ("kind", .string(kind)), ("metadata", metadata)])
     }
 }

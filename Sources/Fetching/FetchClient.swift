@@ -1,24 +1,28 @@
 import EventLoop
 import Primitives
 
-/// GETs to many addresses: connections kept alive, and limits on all of them together. Owned by the loop's thread.
-final class FetchClient {
+/// Requests to many addresses: connections kept alive, and limits on all of them together. Owned by the loop's thread.
+public final class FetchClient {
     /// Limits with their defaults.
-    struct Limits {
+    public struct Limits: Sendable {
         /// Connections kept without a request. Default 1,000 (Knative's). At the limit: closed after the answer.
-        var idleConnections = 1_000
+        public var idleConnections = 1_000
         /// How long one is kept without a request, in milliseconds. Default 90,000 (Go's). At the limit: closed.
-        var idleMilliseconds: UInt64 = 90_000
-        /// GETs under way at a time. Default 512. At the limit: they wait.
-        var inFlight = 512
-        /// GETs that wait. Default 16,384. At the limit: refused.
-        var waiting = 16_384
+        public var idleMilliseconds: UInt64 = 90_000
+        /// Requests under way at a time. Default 512. At the limit: they wait.
+        public var inFlight = 512
+        /// Requests that wait. Default 16,384. At the limit: refused.
+        public var waiting = 16_384
         /// From the call to the whole answer, waiting included, in milliseconds. Default 3,000 (Knative's).
-        var timeoutMilliseconds: UInt64 = 3_000
-        /// Most bytes of a body. Default 336 (Knative's for stats). At the limit: the answer is refused.
-        var bodyBytes = 336
+        public var timeoutMilliseconds: UInt64 = 3_000
+        /// Of each answer. Default: bodies of 336 bytes, Knative's for statistics.
+        public var answer: AnswerLimits
 
-        init() {}
+        /// The defaults.
+        public init() {
+            answer = AnswerLimits()
+            answer.bodyBytes = 336
+        }
     }
 
     private struct Waiting {
@@ -29,7 +33,7 @@ final class FetchClient {
         let report: (Result<FetchReply, FetchFailure>) -> Void
     }
 
-    let limits: Limits
+    private let limits: Limits
     private let loop: Loop
     /// Without a request under way, by address.
     private var idle: [String: FetchConnection] = [:]
@@ -40,18 +44,19 @@ final class FetchClient {
     private var isBeginning = false
     private var sweepTimer = TimerHandle.none
 
-    init(loop: Loop, limits: Limits = Limits()) {
+    /// No connections yet.
+    public init(loop: Loop, limits: Limits = Limits()) {
         self.loop = loop
         self.limits = limits
     }
 
     /// Connections without and with a request.
-    var connectionCount: Int { idle.count + busy.count }
+    public var connectionCount: Int { idle.count + busy.count }
 
     /// Sends `request`, a whole head, to `address`; `report` is called once, after this has returned.
     ///
-    /// - Parameter keeps: whether the connection may serve another GET later.
-    func get(
+    /// - Parameter keeps: whether the connection may serve another request later.
+    public func send(
         _ request: [UInt8], at address: SocketAddress, keeps: Bool,
         _ report: @escaping (Result<FetchReply, FetchFailure>) -> Void
     ) {
@@ -66,7 +71,7 @@ final class FetchClient {
     }
 
     /// Closes everything; nothing under way is reported.
-    func close() {
+    public func close() {
         for connection in idle.values { connection.close() }
         for connection in busy.values { connection.close() }
         (idle, busy, waiting, waitingHead) = ([:], [:], [], 0)
@@ -77,9 +82,9 @@ final class FetchClient {
     private func begin(_ wanted: Waiting) {
         let key = wanted.address.description
         let kept = wanted.keeps ? idle.removeValue(forKey: key) : nil
-        let connection = kept ?? FetchConnection(wanted.address, loop: loop, bodyLimit: limits.bodyBytes)
+        let connection = kept ?? FetchConnection(to: FetchTarget(wanted.address), loop: loop, limits: limits.answer)
         busy[ObjectIdentifier(connection)] = connection
-        connection.get(wanted.request, deadline: wanted.deadline) { [weak self] result in
+        connection.send(wanted.request, deadline: wanted.deadline) { [weak self] result in
             self?.ended(connection, key, keeps: wanted.keeps)
             wanted.report(result)
             self?.beginNext()
