@@ -355,6 +355,7 @@ def main():
         print(f"no gates: the budgets are of {ARCHITECTURE}, and this is {platform.machine()}", file=sys.stderr)
         return
     machine.require_martlet(options.martlet)
+    machine.stop_when_asked()
     if options.repeat:
         found = middle(print_repeats(keys, options))
         if options.update:

@@ -98,6 +98,11 @@ def pin(cpu):
     return lambda: os.sched_setaffinity(0, {cpu} if cpu in os.sched_getaffinity(0) else os.sched_getaffinity(0))
 
 
+def stop_when_asked():
+    """SIGTERM ends this program by way of what it has to clean up, as an interrupt does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+
+
 @contextlib.contextmanager
 def running(name, command, cpu=None, patience=10, **settings):
     """A process with its output in run/<name>.log. It is asked to stop at the end, and killed when it does not within

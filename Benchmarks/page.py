@@ -9,8 +9,8 @@ METHOD = [
     "turns, round by round, in an order that moves. A bar is the median of the rounds; its whisker goes from the best "
     "round to the worst one. A difference smaller than the whiskers is none.",
     "CPU time a request is the primary figure: user and system time of the proxy's own worker, divided by good "
-    "answers. It hardly depends on how fast the load side is. Requests a second and latencies do, and are to be compared only "
-    "where “busy” is near 1. Ratios are taken within a round, so that a slow minute hits both sides.",
+    "answers. It hardly depends on how fast the load side is. Requests a second and latencies do, and are to be "
+    "compared only where “busy” is near 1. Ratios are taken within a round, so that a slow minute hits both sides.",
     "A round with a single error counts in no figure and is listed below its table.",
 ]
 
@@ -51,7 +51,8 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .bar .whisker { stroke: var(--whisker); stroke-width: 1.5; opacity: .75; }
 .grid { stroke: var(--line); stroke-width: 1; } .tick { fill: var(--soft); font-size: .7rem; }
 .tip { display: none; position: absolute; left: 9.1rem; top: 100%; z-index: 2; padding: .4rem .65rem;
-  border-radius: .4rem; background: var(--tip); color: var(--tip-ink); font-size: .8rem; line-height: 1.4; max-width: calc(100% - 9.1rem);
+  border-radius: .4rem; background: var(--tip); color: var(--tip-ink); font-size: .8rem; line-height: 1.4;
+  max-width: calc(100% - 9.1rem);
   pointer-events: none; } .bar:hover .tip, .bar:focus .tip { display: block; }
 .wide { overflow-x: auto; margin: 1rem -1.25rem 0; padding: 0 1.25rem; }
 table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; width: 100%; }

@@ -298,6 +298,7 @@ def main():
         names.remove(name)
     if any(name.startswith("martlet") for name in names):
         machine.require_martlet(options.martlet)
+    machine.stop_when_asked()
     machine.raise_descriptor_limit(DESCRIPTORS if any(SCENARIOS[key].kind == "idle" for key in keys) else 0)
     tools = machine.build_tools()
     machine.make_certificate(HOST)
