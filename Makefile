@@ -18,7 +18,7 @@ run: build ## build, then serve config/examples/hello on http://hello.default.lo
 build: setup ## build martlet and martlet-queue in .build/release
 	@$(SWIFT) build $(RELEASE)
 
-test: setup ## check the import direction, lint, and run every test
+test: setup ## check the import direction, lint, what a request costs, and run every test
 	@scripts/test
 
 lint: setup ## check the format of every Swift file
@@ -27,7 +27,7 @@ lint: setup ## check the format of every Swift file
 format: setup ## format every Swift file
 	@$(SWIFT) format --in-place --recursive --parallel Sources Tests Package.swift
 
-bench: build ## compare with other proxies, measure cold starts (25 minutes); writes perf/results/<commit>.md
+bench: build ## compare with other proxies, measure cold starts (an hour); writes perf/results/<commit>.html
 	@scripts/setup bench
 	@scripts/bench
 

@@ -7,12 +7,14 @@ keep-alive connections, one at a time on each, all in flight together.
 """
 import argparse
 import contextlib
+import pathlib
 import socket
 import struct
 import sys
 import time
 
 import machine
+import report
 
 PORT = 19011
 HOST = "bench.default.localhost"
@@ -75,6 +77,7 @@ def main():
     parser.add_argument("--requests", type=int, default=20000, help="N; default 20000")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--martlet", default=machine.MARTLET)
+    parser.add_argument("--json", type=pathlib.Path, help="also append the part of a report to this file")
     parser.add_argument("--limit", type=float, help="exit 1 when a request allocates more often than this")
     options = parser.parse_args()
     machine.require_martlet(options.martlet)
@@ -87,8 +90,10 @@ def main():
         rows.append([access_log, sent, change["allocations"], f"{per_request:.4f}", f"{change['bytes'] / sent:.1f}",
                      change["allocations"] - change["frees"], f"{elapsed:.1f}"])
     columns = ["access log", "requests", "allocations", "a request", "bytes a request", "not freed", "seconds"]
-    print(f"### Allocations in steady state\n\nOne worker, {options.connections} connections. What the control side "
-          f"does every second or two is counted too.\n\n{machine.table(columns, rows)}\n")
+    text = (f"One worker, {options.connections} connections. What the control side does every second or two is counted "
+            "too.")
+    report.publish({"id": "allocations", "kind": "table", "title": "Allocations in steady state", "text": [text],
+                    "link": "allocations", "columns": columns, "rows": rows}, options.json)
     if options.limit is not None and worst > options.limit:
         sys.exit(f"{worst:.4f} allocations a request, {options.limit} allowed")
 

@@ -10,7 +10,9 @@ import machine
 
 # An activator knows a revision by such a name too: revision, namespace, svc, cluster domain.
 HOST = "bench.default.svc.localhost"
+NAME_OF_HOST = "host-%05d.default.svc.localhost"    # of many in a route table
 PORTS = UPSTREAM_PORT, PROXY_PORT, TLS_PORT, H2C_PORT, H2C_UPSTREAM_PORT = 19000, 19001, 19002, 19003, 19004
+ADMIN_PORT = 19005
 
 
 @dataclasses.dataclass
@@ -21,6 +23,11 @@ class Setting:
     martlet: pathlib.Path   # the program
     upstream: str           # of the scenario: "application" (HTTP/1.1) or "h2c"
     entry: str              # of the scenario: "plain", "tls" or "h2c"
+    hosts: int = 0          # of the scenario: so many in the route table, and HOST; 0: HOST alone
+
+    @property
+    def names_of_hosts(self):
+        return [HOST] + [NAME_OF_HOST % number for number in range(self.hosts)]
 
 
 @dataclasses.dataclass
@@ -34,6 +41,8 @@ class Candidate:
     starts_application: bool = False            # as its own pod
     keeps_connections_apart: bool = False       # a client connection is an upstream connection: nothing idle to hold
     follows_client: bool = False                # it speaks to the application what the client speaks to it
+    routes_by_host: bool = False                # it can have a table of many hosts
+    program: object = None                      # function to where it is installed, or None if it may be missing
 
 
 def relay(setting):
@@ -42,11 +51,25 @@ def relay(setting):
 
 
 def nginx(setting):
-    return [binary("nginx"), "-p", setting.folder, "-c", filled("nginx.conf", setting)]
+    template = "nginx-hosts.conf" if setting.hosts else "nginx.conf"
+    return [binary("nginx"), "-p", setting.folder, "-c", filled(template, setting)]
 
 
 def haproxy(setting):
-    return [binary("haproxy"), "-db", "-q", "-f", filled("haproxy.cfg", setting)]
+    template = "haproxy-hosts.cfg" if setting.hosts else "haproxy.cfg"
+    return [binary("haproxy"), "-db", "-q", "-f", filled(template, setting)]
+
+
+def envoy_program():
+    """Of the wheel that scripts/setup unpacks; None without it."""
+    found = sorted((machine.RUN / "wheels/envoy").glob("*/_bin/envoy"))
+    return found[0] if found else None
+
+
+def envoy(setting):
+    template = "envoy-hosts.yaml" if setting.hosts else "envoy.yaml"
+    return [envoy_program(), "-c", filled(template, setting), "--concurrency", "1", "--disable-hot-restart", "-l",
+            "error"]
 
 
 def h2o(setting):
@@ -111,19 +134,56 @@ def activator_environment(setting):
     return {"CLUSTER_DOMAIN": "localhost", "MARTLET_MESH": "disabled"}
 
 
+def ingress(setting):
+    """All hosts lead to one service of one endpoint, the application, each by an Ingress of its own."""
+    objects = setting.folder / "objects"
+    objects.mkdir()
+    port, name = (H2C_UPSTREAM_PORT, "h2c") if setting.upstream == "h2c" else (UPSTREAM_PORT, "http")
+    (objects / "bench.yaml").write_text(f"""
+apiVersion: v1
+kind: Endpoints
+metadata: {{namespace: default, name: bench}}
+subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: {name}, port: {port}}}]}}]
+""")
+    names = setting.names_of_hosts
+    for start in range(0, len(names), 1000):
+        (objects / f"hosts-{start:05}.yaml").write_text("---\n".join(map(ingress_object, names[start:start + 1000])))
+    arguments = [setting.martlet, "ingress", "--cluster", objects, "--workers", 1, "--http", f"127.0.0.1:{PROXY_PORT}",
+                 "--access-log", "off"]
+    if setting.entry == "tls":
+        arguments += ["--https", f"127.0.0.1:{TLS_PORT}", "--certs", machine.RUN / "certificates"]
+    return arguments
+
+
+def ingress_object(host):
+    fields = "{Knative-Serving-Namespace: default, Knative-Serving-Revision: bench-00001}"
+    return f"""apiVersion: networking.internal.knative.dev/v1alpha1
+kind: Ingress
+metadata: {{namespace: default, name: {host.split('.')[0]}}}
+spec:
+  rules:
+  - hosts: [{host}]
+    visibility: ExternalIP
+    http: {{paths: [{{splits: [{{serviceName: bench, servicePort: 80, percent: 100, appendHeaders: {fields}}}]}}]}}
+"""
+
+
 SAME = {"plain": PROXY_PORT, "tls": TLS_PORT, "h2c": PROXY_PORT}  # cleartext HTTP/2 is told apart by its first bytes
 
 CANDIDATES = {
     "direct": Candidate(None, {"plain": UPSTREAM_PORT}),
     "relay": Candidate(relay, {"plain": PROXY_PORT, "h2c": PROXY_PORT}, keeps_connections_apart=True,
                        follows_client=True),
-    "nginx": Candidate(nginx, {**SAME, "h2c": H2C_PORT}, shares_upstream=False, has_master=True),
-    "haproxy": Candidate(haproxy, SAME),
+    "nginx": Candidate(nginx, {**SAME, "h2c": H2C_PORT}, shares_upstream=False, has_master=True,
+                       routes_by_host=True),
+    "haproxy": Candidate(haproxy, SAME, routes_by_host=True),
     "h2o": Candidate(h2o, SAME, upstreams=("application",), shares_upstream=False),
     "nghttpx": Candidate(nghttpx, SAME, has_master=True),
+    "envoy": Candidate(envoy, SAME, routes_by_host=True, program=envoy_program),
     "martlet": Candidate(martlet, SAME, starts_application=True),
     "martlet-activator": Candidate(activator, {"plain": PROXY_PORT, "h2c": PROXY_PORT}, follows_client=True,
                                    environment=activator_environment),
+    "martlet-ingress": Candidate(ingress, SAME, routes_by_host=True),
     "martlet-queue": Candidate(queue, SAME, environment=queue_environment, follows_client=True),
 }
 
@@ -135,12 +195,30 @@ def binary(name):
     return found
 
 
+def missing(names):
+    """Those that are not installed and may be."""
+    return [name for name in names if CANDIDATES[name].program and not CANDIDATES[name].program()]
+
+
+def virtual_hosts(setting):
+    clusters = "{clusters: [{name: application, weight: 100}]}"
+    route = f"{{match: {{prefix: /}}, route: {{timeout: 0s, weighted_clusters: {clusters}}}}}"
+    lines = [f"{{name: {name}, domains: [{name}, '{name}:*'], routes: [{route}]}}" for name in setting.names_of_hosts]
+    return "\n".join(f"            - {line}" for line in lines)
+
+
 def filled(template, setting):
+    """The template of peers/ with its places filled in, in the candidate's folder; beside it a map of hosts when the
+    scenario has many (nginx ends its lines with a semicolon)."""
     certificates = machine.RUN / "certificates"
-    values = {"FOLDER": setting.folder, "PORT": PROXY_PORT, "TLS": TLS_PORT, "H2C": H2C_PORT,
+    values = {"FOLDER": setting.folder, "PORT": PROXY_PORT, "TLS": TLS_PORT, "H2C": H2C_PORT, "ADMIN": ADMIN_PORT,
               "UPSTREAM": UPSTREAM_PORT, "H2C_UPSTREAM": H2C_UPSTREAM_PORT, "USER": pwd.getpwuid(os.getuid()).pw_name,
               "CERTIFICATE": certificates / "tls.crt", "KEY": certificates / "tls.key",
-              "BOTH": machine.RUN / "bench.pem"}
+              "BOTH": machine.RUN / "bench.pem", "VIRTUAL_HOSTS": virtual_hosts(setting)}
+    if setting.hosts:
+        end = ";" if template.startswith("nginx") else ""
+        lines = [f"{name} application{end}" for name in setting.names_of_hosts]
+        (setting.folder / "hosts.map").write_text("\n".join(lines) + "\n")
     text = (machine.BENCHMARKS / "peers" / template).read_text()
     (setting.folder / template).write_text(re.sub(r"@([A-Z0-9_]+)@", lambda match: str(values[match[1]]), text))
     return setting.folder / template

@@ -17,6 +17,7 @@ martlet says the rest in its log, one line a cold start:
 import argparse
 import contextlib
 import json
+import pathlib
 import re
 import selectors
 import socket
@@ -24,6 +25,7 @@ import sys
 import time
 
 import machine
+import report
 
 PORT = 19021
 PHASES = ["request_to_spawn_us", "spawn_to_ready_us", "ready_to_dispatch_us"]
@@ -115,17 +117,32 @@ def wait_for_log(count):
     return phases
 
 
-def phase_rows(phases, accepted, whole):
-    series = {"request to spawn": [phase[PHASES[0]] for phase in phases if PHASES[0] in phase],
-              "spawn to ready": [phase[PHASES[1]] for phase in phases if PHASES[1] in phase],
-              "accepts to request": accepted,
-              "ready to dispatch": [phase[PHASES[2]] for phase in phases if PHASES[2] in phase],
-              "whole, as the client sees it": whole}
-    rows = []
-    for name, values in series.items():
-        figures = [percentile_text(values, percent) for percent in (50, 90, 99, 100)]
-        rows.append([name, len(values), *figures])
-    return machine.table(["phase, µs", "count", "p50", "p90", "p99", "max"], rows)
+def series(phases, accepted, whole):
+    """{phase: microseconds of every start}"""
+    return {"request to spawn": [phase[PHASES[0]] for phase in phases if PHASES[0] in phase],
+            "spawn to ready": [phase[PHASES[1]] for phase in phases if PHASES[1] in phase],
+            "accepts to request": accepted,
+            "ready to dispatch": [phase[PHASES[2]] for phase in phases if PHASES[2] in phase],
+            "whole, as the client sees it": whole}
+
+
+def part(title, text, by_phase):
+    """Of a report."""
+    shares = (50, 90, 99, 99.9, 100)
+    rows = [[name, len(values), *(percentile_text(values, share) for share in shares)]
+            for name, values in by_phase.items()]
+    bars = []
+    for name, values in by_phase.items():
+        if values:
+            half, most = machine.percentile(values, 50), machine.percentile(values, 99)
+            bars.append({"name": name.partition(",")[0], "value": half, "low": half, "high": most,
+                         "is_ours": name.startswith("whole")})
+    chart = {"title": "µs at p50; the line goes to p99", "unit": "µs", "digits": 0, "range": "p50 to p99",
+             "bars": bars}
+    return {"id": f"cold starts {title.split()[0]}", "kind": "phases", "title": title, "text": [text],
+            "link": "woken at once" if "at once" in title else "cold starts",
+            "columns": ["phase, µs", "count", "p50", "p90", "p99", "p99.9", "max"], "rows": rows, "charts": [chart],
+            "data": by_phase}
 
 
 def percentile_text(values, percent):
@@ -137,6 +154,7 @@ def main():
     parser.add_argument("--starts", type=int, default=200, help="cold starts one after the other; default 200")
     parser.add_argument("--together", type=int, metavar="N", help="wake N services at once instead")
     parser.add_argument("--martlet", default=machine.MARTLET)
+    parser.add_argument("--json", type=pathlib.Path, help="also append the part of a report to this file")
     options = parser.parse_args()
     machine.require_martlet(options.martlet)
     tools = machine.build_tools()
@@ -153,7 +171,7 @@ def main():
         title = f"{options.starts} cold starts, one after the other"
         summary = "The application accepts as soon as it runs. Budget: 1000 µs at p50, for request to spawn and for " \
             "accepts to request each."
-    print(f"### {title}\n\n{summary}\n\n{phase_rows(phases, accepted, whole)}\n")
+    report.publish(part(title, summary, series(phases, accepted, whole)), options.json)
     if failed or not phases:
         sys.exit("some cold starts failed" if failed else "martlet logged no cold start")
 

@@ -1,6 +1,7 @@
 """What the benchmarks share: processes and their CPU time, ports, tools, martlet with a generated Service."""
 import contextlib
 import datetime
+import math
 import os
 import pathlib
 import platform
@@ -97,9 +98,15 @@ def pin(cpu):
     return lambda: os.sched_setaffinity(0, {cpu} if cpu in os.sched_getaffinity(0) else os.sched_getaffinity(0))
 
 
+def stop_when_asked():
+    """SIGTERM ends this program by way of what it has to clean up, as an interrupt does."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+
+
 @contextlib.contextmanager
-def running(name, command, cpu=None, **settings):
-    """A process with its output in run/<name>.log. It is asked to stop at the end, and killed when it does not."""
+def running(name, command, cpu=None, patience=10, **settings):
+    """A process with its output in run/<name>.log. It is asked to stop at the end, and killed when it does not within
+    so many seconds."""
     RUN.mkdir(exist_ok=True)
     log = RUN / f"{name}.log"
     with open(log, "w") as output:
@@ -113,7 +120,7 @@ def running(name, command, cpu=None, **settings):
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
+            process.wait(patience)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -268,12 +275,17 @@ def commit():
     return (git("rev-parse", "--short=10", "HEAD") or "unknown") + changed
 
 
-def heading():
+def description():
     """What a result must be read with: the commit, the day, the machine."""
     model = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
     day = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    return (f"Commit {commit()}, {day}, {os.cpu_count()} CPUs ({model[1] if model else platform.machine()}), "
-            f"Linux {platform.release()}.")
+    return {"commit": commit(), "day": day, "cpus": os.cpu_count(), "model": model[1] if model else platform.machine(),
+            "kernel": platform.release()}
+
+
+def heading(of):
+    """A description in a line."""
+    return f"Commit {of['commit']}, {of['day']}, {of['cpus']} CPUs ({of['model']}), Linux {of['kernel']}."
 
 
 def table(columns, rows):
@@ -285,4 +297,4 @@ def table(columns, rows):
 def percentile(values, percent):
     """The smallest value that at least so many percent of the values do not exceed."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, max(0, -(-len(ordered) * percent // 100) - 1))]
+    return ordered[min(len(ordered) - 1, max(0, math.ceil(len(ordered) * percent / 100) - 1))]

@@ -12,6 +12,7 @@ their own to pods included.
 import argparse
 import contextlib
 import os
+import pathlib
 import selectors
 import shutil
 import socket
@@ -19,6 +20,7 @@ import threading
 import time
 
 import machine
+import report
 
 ACTIVATOR, POD, STAT = 19031, 19032, 19033
 CONNECTIONS, SECONDS, WARM_SECONDS = 16, 8, 4
@@ -159,17 +161,24 @@ def main():
     parser.add_argument("--revisions", type=int, default=1_000)
     parser.add_argument("--pods", type=int, default=10)
     parser.add_argument("--martlet", default=machine.MARTLET, help="the program; default .build/release/martlet")
+    parser.add_argument("--json", type=pathlib.Path, help="also append the part of a report to this file")
     options = parser.parse_args()
     Pods().start()
     empty, full = measure(options, 0), measure(options, options.revisions)
-    print(f"### {options.revisions:,} revisions of {options.pods} pods, one request a second to each\n")
-    print("| role | MiB resident without | with all | after requests to all | KiB a revision | "
-          "CPU ms a second | of that with one revision |\n|---|---:|---:|---:|---:|---:|---:|")
-    for role, index in [("activator", 0), ("autoscaler", 1)]:
+    rows, bars = [], []
+    for index, role in enumerate(["activator", "autoscaler"]):
+        resident = [figures[index] / 1024 for figures in (empty["resident"], full["resident"], full["after"])]
         grown = (full["after"][index] - empty["resident"][index]) / options.revisions
-        print(f"| {role} | {empty['resident'][index] / 1024:.1f} | {full['resident'][index] / 1024:.1f} "
-              f"| {full['after'][index] / 1024:.1f} | {grown:.1f} | {full['every'][index] * 1e3:.1f} "
-              f"| {full['one'][index] * 1e3:.1f} |")
+        cpu = [full[key][index] * 1e3 for key in ("every", "one")]
+        rows.append([role, *(f"{value:.1f}" for value in [*resident, grown, *cpu])])
+        bars.append({"name": role, "value": grown, "is_ours": True, "note": f"{resident[2]:.1f} MiB with all"})
+    columns = ["role", "MiB resident without", "with all", "after requests to all", "KiB a revision", "CPU ms a second",
+               "of that with one revision"]
+    title = f"{options.revisions:,} revisions of {options.pods} pods, one request a second to each"
+    chart = {"title": "KiB a revision", "unit": "KiB", "digits": 1, "bars": bars}
+    report.publish({"id": "many revisions", "kind": "table", "title": title, "link": "many revisions",
+                    "columns": columns, "rows": rows, "charts": [chart], "data": {"empty": empty, "full": full}},
+                   options.json)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The scenarios of the side-by-side benchmark. A load returns requests, seconds, errors, p50 and p99 (microseconds);
+"""The scenarios of the side-by-side benchmark. A load returns requests, seconds, errors, p50, p99 and p999
+(microseconds);
 idle connections return how many stand and what went wrong."""
 import contextlib
 import dataclasses
@@ -12,7 +13,7 @@ import subprocess
 import time
 
 import machine
-from candidates import HOST, PROXY_PORT
+from candidates import HOST, NAME_OF_HOST, PROXY_PORT
 
 CONNECTIONS, STREAMS = 64, 100
 # Of HTTP/2 each with a hundred streams.
@@ -48,6 +49,8 @@ class Scenario:
     # latency at a fixed rate
     kind: str = "load"
     streams: int = 0                # open streams of each idle HTTP/2 connection; 0: HTTP/1.1
+    hosts: int = 0                  # in the route table, all asked; 0: one
+    short: str = ""                 # the title in a few words
 
     @property
     def speaks_http2(self):
@@ -71,18 +74,24 @@ def microseconds(text):
     return float(value) * {"us": 1, "ms": 1e3, "s": 1e6, "m": 6e7}[unit]
 
 
-def wrk(target, seconds, path="/", connections=CONNECTIONS, script="loopback.lua"):
+def wrk(target, seconds, path="/", connections=CONNECTIONS, script="loopback.lua", arguments=()):
     scheme, name = ("https", HOST) if target.has_tls else ("http", "127.0.0.1")
     printed = tool(["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "--timeout", "10s", "--latency",
                     "-H", f"Host: {HOST}", "-s", machine.BENCHMARKS / "peers" / script,
-                    f"{scheme}://{name}:{target.port}{path}"], seconds)
+                    f"{scheme}://{name}:{target.port}{path}", "--", *arguments], seconds)
     counted = re.search(r"(\d+) requests in ([\d.]+\w+),", printed)
     if not counted:
         raise RuntimeError(f"wrk: {printed[-300:]}")
     latency = dict(re.findall(r"(\d+)%\s+([\d.]+[a-z]+)", printed))
     errors = sum(map(int, re.findall(r"(?:connect|read|write|timeout|responses:) (\d+)", printed)))
     return {"requests": int(counted[1]), "seconds": microseconds(counted[2]) / 1e6, "errors": errors,
-            "p50": microseconds(latency["50"]), "p99": microseconds(latency["99"])}
+            "p50": microseconds(latency["50"]), "p99": microseconds(latency["99"]),
+            "p999": float(re.search(r"^p999 (\d+) us$", printed, re.M)[1])}
+
+
+def many_hosts(count):
+    """Each request for another host of so many."""
+    return lambda target, seconds: wrk(target, seconds, script="hosts.lua", arguments=[count, NAME_OF_HOST])
 
 
 def h2load(target, seconds, path="/", arguments=()):
@@ -102,7 +111,8 @@ def h2load(target, seconds, path="/", arguments=()):
         raise RuntimeError(f"h2load: not one good answer: {printed[-300:]}")
     others = sum(counts[name] for name in ["failed", "errored", "timeout", "3xx", "4xx", "5xx"])
     return {"requests": counts["2xx"], "seconds": float(seconds), "errors": others,
-            "p50": machine.percentile(took, 50), "p99": machine.percentile(took, 99)}
+            "p50": machine.percentile(took, 50), "p99": machine.percentile(took, 99),
+            "p999": machine.percentile(took, 99.9)}
 
 
 def unary_call(target, seconds):
@@ -193,24 +203,31 @@ def idle_connections(target, count, streams, shares_upstream):
 # ---------------------------------------------------------------- all of them
 
 SCENARIOS = {
-    "S1": Scenario("HTTP/1.1 keep-alive, 1 KiB answer, 64 connections", "plain", wrk),
-    "S2": Scenario("HTTP/1.1 over TLS 1.3 (P-256) keep-alive, 1 KiB answer, 64 connections", "tls", wrk),
+    "S1": Scenario("HTTP/1.1 keep-alive, 1 KiB answer, 64 connections", "plain", wrk, short="HTTP/1.1"),
+    "S2": Scenario("HTTP/1.1 over TLS 1.3 (P-256) keep-alive, 1 KiB answer, 64 connections", "tls", wrk,
+                   short="HTTP/1.1 over TLS"),
     "S3": Scenario("HTTP/2 over TLS 1.3, 1 KiB answer, 16 connections of 32 streams; HTTP/1.1 application", "tls",
-                   h2load),
+                   h2load, short="HTTP/2 over TLS"),
     "S4": Scenario("HTTP/2 in cleartext on both sides, unary calls of 128 bytes with a trailer, 16 connections of 32 "
-                   "streams", "h2c", unary_call, upstream="h2c"),
-    "S5": Scenario("a full TLS 1.3 handshake for every request, 32 at a time", "tls", handshakes),
+                   "streams", "h2c", unary_call, upstream="h2c", short="gRPC-like calls"),
+    "S5": Scenario("a full TLS 1.3 handshake for every request, 32 at a time", "tls", handshakes,
+                   short="full handshakes"),
     "S6d": Scenario("100 KiB answer, 64 connections", "plain",
-                    lambda target, seconds: wrk(target, seconds, "/bytes/102400")),
+                    lambda target, seconds: wrk(target, seconds, "/bytes/102400"), short="100 KiB answers"),
     "S6u": Scenario("1 MiB upload, 16 connections", "plain",
-                    lambda target, seconds: wrk(target, seconds, "/", 16, "upload.lua")),
-    "S7": Scenario("idle HTTP/1.1 connections", "plain", kind="idle"),
-    "S7t": Scenario("idle HTTP/1.1 connections over TLS 1.3", "tls", kind="idle"),
+                    lambda target, seconds: wrk(target, seconds, "/", 16, "upload.lua"), short="1 MiB uploads"),
+    "S7": Scenario("idle HTTP/1.1 connections", "plain", kind="idle", short="idle HTTP/1.1"),
+    "S7t": Scenario("idle HTTP/1.1 connections over TLS 1.3", "tls", kind="idle", short="idle HTTP/1.1 over TLS"),
     "S7h": Scenario("idle HTTP/2 connections in cleartext, 100 unanswered requests on each", "h2c", upstream="h2c",
-                    kind="idle", streams=STREAMS),
+                    kind="idle", streams=STREAMS, short="idle HTTP/2"),
     "S7ht": Scenario("idle HTTP/2 connections over TLS 1.3, 100 unanswered requests on each", "tls", upstream="h2c",
-                     kind="idle", streams=STREAMS),
-    "S8": Scenario("from the start of the program to its first answer, then idle for a second", "plain", kind="start"),
+                     kind="idle", streams=STREAMS, short="idle HTTP/2 over TLS"),
+    "S8": Scenario("from the start of the program to its first answer, then idle for a second", "plain", kind="start",
+                   short="start to first answer"),
     "S9": Scenario(f"HTTP/1.1, {PACE} requests a second whatever the answers do, {CONNECTIONS} connections", "plain",
-                   paced, kind="paced"),
+                   paced, kind="paced", short="at a fixed rate"),
+    "R1k": Scenario("as S1, 1,000 hosts in the route table, each request for another one", "plain", many_hosts(1_000),
+                    hosts=1_000, short="1,000 hosts"),
+    "R10k": Scenario("as S1, 10,000 hosts in the route table, each request for another one", "plain",
+                     many_hosts(10_000), hosts=10_000, short="10,000 hosts"),
 }

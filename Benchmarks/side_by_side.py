@@ -17,6 +17,7 @@ import argparse
 import collections
 import contextlib
 import os
+import pathlib
 import shutil
 import statistics
 import subprocess
@@ -24,7 +25,8 @@ import sys
 import time
 
 import machine
-from candidates import CANDIDATES, H2C_UPSTREAM_PORT, HOST, PORTS, PROXY_PORT, UPSTREAM_PORT, Setting
+import report
+from candidates import CANDIDATES, H2C_UPSTREAM_PORT, HOST, PORTS, PROXY_PORT, UPSTREAM_PORT, Setting, missing
 from scenarios import SCENARIOS, Target, idle_connections, idle_count
 
 FOREIGN_LIMIT = 0.15
@@ -40,6 +42,8 @@ IDLE_SECONDS = 3            # over which the CPU time of a program without work 
 def takes_part(name, scenario):
     candidate = CANDIDATES[name]
     if scenario.entry not in candidate.entries or (candidate.command is None and scenario.kind != "paced"):
+        return False
+    if scenario.hosts and not candidate.routes_by_host:
         return False
     # One protocol throughout: not HTTP/2 to an application of HTTP/1.1, nor a question in HTTP/1.1 of one of HTTP/2.
     if candidate.follows_client and scenario.speaks_http2 and (scenario.streams or scenario.upstream == "application"):
@@ -69,7 +73,7 @@ def started(name, scenario, tools, martlet):
         if candidate.command is None:
             yield None, known, 0
             return
-        setting = Setting(folder, tools, martlet, scenario.upstream, scenario.entry)
+        setting = Setting(folder, tools, martlet, scenario.upstream, scenario.entry, scenario.hosts)
         environment = candidate.environment(setting)
         begun = time.monotonic()
         command = candidate.command(setting)
@@ -198,51 +202,83 @@ def ratio(outcomes, name, reference):
     return f"{statistics.median(ratios):.2f}" if ratios else "–"
 
 
+def spread_of(outcomes, name):
+    """Median, best and worst of the primary figure; None without a good round."""
+    values = [outcome["cost"] for outcome in outcomes[name] if is_valid(outcome)]
+    return (statistics.median(values), min(values), max(values)) if values else None
+
+
+def references(outcomes):
+    return [reference for reference in ["relay", "nginx"] if reference in outcomes]
+
+
 def primary_cells(outcomes, name):
     """Median, best and spread of the primary figure, and the ratios to nginx and, where it takes part, to the relay."""
-    values = [outcome["cost"] for outcome in outcomes[name] if is_valid(outcome)]
-    median = statistics.median(values)
-    spread = (max(values) - min(values)) / (median or 1)
-    ratios = [ratio(outcomes, name, reference) for reference in ["relay", "nginx"] if reference in outcomes]
-    return [f"{median:.2f}", f"{min(values):.2f}", f"{spread:.0%}", *ratios]
+    median, best, worst = spread_of(outcomes, name)
+    ratios = [ratio(outcomes, name, reference) for reference in references(outcomes)]
+    return [f"{median:.2f}", f"{best:.2f}", f"{(worst - best) / (median or 1):.0%}", *ratios]
 
 
 def row(outcomes, name, figures):
     good = [outcome for outcome in outcomes[name] if is_valid(outcome)]
     if not good:
-        return [name, "failed"] + [""] * (2 + len({"relay", "nginx"} & set(outcomes)) + len(figures))
+        return [name, "failed"] + [""] * (2 + len(references(outcomes)) + len(figures))
     medians = [f"{statistics.median(outcome.get(figure, 0) for outcome in good):.{digits}f}"
                for figure, digits in figures]
     return [name, *primary_cells(outcomes, name), *medians]
 
 
-LOAD_FIGURES = {"requests/s": ("rate", 0), "p50 µs": ("p50", 0), "p99 µs": ("p99", 0), "RSS MiB": ("rss_mib", 1),
-                "busy": ("busy", 2), "others": ("foreign", 2)}
+LOAD_FIGURES = {"requests/s": ("rate", 0), "p50 µs": ("p50", 0), "p99 µs": ("p99", 0), "p99.9 µs": ("p999", 0),
+                "RSS MiB": ("rss_mib", 1), "busy": ("busy", 2), "others": ("foreign", 2)}
 IDLE_FIGURES = {"PSS KiB": ("pss_kib", 2), "connections": ("connections", 0), "RSS before, MiB": ("before_mib", 1),
                 "RSS held, MiB": ("held_mib", 1)}
 START_FIGURES = {"RSS MiB": ("rss_mib", 1), "anonymous MiB": ("anonymous_mib", 1), "program MiB": ("program_mib", 1),
                  "idle CPU ‰": ("idle_permille", 2)}
-PACED_FIGURES = {"added p50 µs": ("added_p50", 0), "added p99 µs": ("added_p99", 0), "added p999 µs": ("added_p999", 0),
-                 "p50 µs": ("p50", 0), "p99 µs": ("p99", 0), "busy": ("busy", 2), "others": ("foreign", 2)}
-# {kind of scenario: (primary figure, other columns)}
-TABLES = {"load": ("CPU µs/request", LOAD_FIGURES), "idle": ("KiB/connection", IDLE_FIGURES),
-          "start": ("ms to the first answer", START_FIGURES), "paced": ("CPU µs/request", PACED_FIGURES)}
+PACED_FIGURES = {"added p50 µs": ("added_p50", 0), "added p99 µs": ("added_p99", 0),
+                 "added p99.9 µs": ("added_p999", 0),
+                 "p50 µs": ("p50", 0), "p99 µs": ("p99", 0), "p99.9 µs": ("p999", 0), "busy": ("busy", 2),
+                 "others": ("foreign", 2)}
+# {kind of scenario: (primary figure, its unit, other columns)}
+TABLES = {"load": ("CPU µs/request", "µs a request", LOAD_FIGURES), "idle": ("KiB/connection", "KiB a connection",
+          IDLE_FIGURES), "start": ("ms to the first answer", "ms", START_FIGURES),
+          "paced": ("CPU µs/request", "µs a request", PACED_FIGURES)}
+# {kind of scenario: charts beside that of the primary figure: (figure, title, unit, digits)}
+MORE_CHARTS = {"start": [("rss_mib", "Resident memory at rest, MiB", "MiB", 1)],
+               "paced": [("added_p99", "Latency added at p99, µs", "µs", 0)]}
+MEMORY_CHART = ("rss_mib", "Resident memory after the load, MiB", "MiB", 1)
 
 
-def report(key, outcomes, options):
+def bars(outcomes, figure):
+    """Median and whisker of a figure for each proxy, the cheapest first."""
+    found = []
+    for name, rounds in outcomes.items():
+        values = [outcome[figure] for outcome in rounds if is_valid(outcome) and figure in outcome]
+        if values and not (name == "direct" and figure != "p99"):
+            ratios = [f"{ratio(outcomes, name, reference)} x {reference}" for reference in references(outcomes)]
+            bar = {"name": name, "value": max(0, statistics.median(values)), "low": max(0, min(values)),
+                   "high": max(0, max(values)), "note": ", ".join(ratios) if figure == "cost" else ""}
+            found.append(bar)
+    return sorted(found, key=lambda bar: bar["value"])
+
+
+def part(key, outcomes, options):
+    """Of a report."""
     scenario = SCENARIOS[key]
-    primary, figures = TABLES[scenario.kind]
-    ratios = [f"x {reference}" for reference in ["relay", "nginx"] if reference in outcomes]
-    columns = ["proxy", primary, "best", "spread", *ratios, *figures]
+    primary, measure_of, figures = TABLES[scenario.kind]
+    ratios = [f"x {reference}" for reference in references(outcomes)]
     rows = [row(outcomes, name, figures.values()) for name in outcomes]
     rows.sort(key=lambda cells: float(cells[1]) if cells[1] != "failed" else float("inf"))
     rounds = f"Median of {options.rounds} interleaved rounds" if options.rounds > 1 else "One round"
     length = f" of {options.seconds} s" if scenario.kind in ("load", "paced") else ""
-    failures = [f"* {name}, round {number}: {complaint(outcome)}" for name in outcomes
-                for number, outcome in enumerate(outcomes[name], 1) if complaint(outcome)]
-    lost = "\nLost rounds, which no figure includes:\n" + "\n".join(failures) + "\n" if failures else "\nNo errors.\n"
-    return (f"### {key}: {scenario.title}\n\n{rounds}{length}, one worker each.\n\n{machine.table(columns, rows)}\n"
-            f"{lost}")
+    lost = [f"{name}, round {number}: {complaint(outcome)}" for name in outcomes
+            for number, outcome in enumerate(outcomes[name], 1) if complaint(outcome)]
+    charts = [("cost", primary, measure_of, 2), *MORE_CHARTS.get(scenario.kind, []),
+              *([MEMORY_CHART] if scenario.hosts else [])]
+    return {"id": key, "kind": scenario.kind, "title": scenario.title, "short": scenario.short,
+            "text": [f"{rounds}{length}, one worker each."], "columns": ["proxy", primary, "best", "spread", *ratios,
+            *figures], "rows": rows, "lost": lost, "data": outcomes,
+            "charts": [{"title": title, "unit": unit_of, "digits": digits, "bars": bars(outcomes, figure)}
+                       for figure, title, unit_of, digits in charts]}
 
 
 def main():
@@ -252,12 +288,17 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4, help="length of one measurement; default 4")
     parser.add_argument("--martlet", default=machine.MARTLET, help="the program; default .build/release/martlet")
+    parser.add_argument("--json", type=pathlib.Path, help="also append the parts of a report to this file")
     options = parser.parse_args()
     names, keys = options.candidates.split(","), options.scenarios.split(",")
     if unknown := [name for name in names if name not in CANDIDATES] + [key for key in keys if key not in SCENARIOS]:
         parser.error(f"unknown: {', '.join(unknown)}")
-    if "martlet" in names:
+    for name in missing(names):
+        print(f"{name} is not installed and left out; scripts/setup bench installs it", file=sys.stderr)
+        names.remove(name)
+    if any(name.startswith("martlet") for name in names):
         machine.require_martlet(options.martlet)
+    machine.stop_when_asked()
     machine.raise_descriptor_limit(DESCRIPTORS if any(SCENARIOS[key].kind == "idle" for key in keys) else 0)
     tools = machine.build_tools()
     machine.make_certificate(HOST)
@@ -265,7 +306,7 @@ def main():
     for key in keys:
         if chosen := [name for name in names if takes_part(name, SCENARIOS[key])]:
             results[key] = run_rounds(key, chosen, options, tools)
-            print(report(key, results[key], options), flush=True)
+            report.publish(part(key, results[key], options), options.json)
     outcomes = [outcome for by_name in results.values() for rounds in by_name.values() for outcome in rounds]
     sys.exit(0 if outcomes and all(map(is_valid, outcomes)) else 1)
 

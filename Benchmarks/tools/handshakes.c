@@ -76,9 +76,9 @@ static int ascending(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
-static uint32_t percentile(size_t percent) {
+static uint32_t permille(size_t share) {
     size_t count = requests < SAMPLES_LIMIT ? requests : SAMPLES_LIMIT;
-    return count ? samples[(count - 1) * percent / 100] : 0;
+    return count ? samples[(count - 1) * share / 1000] : 0;
 }
 
 int main(int count, char **arguments) {
@@ -106,7 +106,8 @@ int main(int count, char **arguments) {
     }
     double seconds = (double)(now_ns() - begun_ns) / 1e9;
     qsort(samples, requests < SAMPLES_LIMIT ? requests : SAMPLES_LIMIT, sizeof *samples, ascending);
-    printf("{\"requests\": %zu, \"errors\": %zu, \"resumed\": %zu, \"seconds\": %.4f, \"p50\": %u, \"p99\": %u}\n",
-           requests, errors, resumed, seconds, percentile(50), percentile(99));
+    printf("{\"requests\": %zu, \"errors\": %zu, \"resumed\": %zu, ", requests, errors, resumed);
+    printf("\"seconds\": %.4f, ", seconds);
+    printf("\"p50\": %u, \"p99\": %u, \"p999\": %u}\n", permille(500), permille(990), permille(999));
     return 0;
 }
