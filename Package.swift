@@ -7,6 +7,11 @@ let settings: [SwiftSetting] = [
     .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
 ]
 
+/// Flags for the linker as they are, in this order.
+func linkerFlags(_ flags: String...) -> LinkerSetting {
+    .unsafeFlags(flags.flatMap { ["-Xlinker", $0] }, .when(configuration: .release))
+}
+
 /// A module of the map in Sources/README.md. `imports` may name lower levels only.
 /// `pages` are texts about its states beside the code.
 func module(_ name: String, imports: [Target.Dependency] = [], pages: [String] = []) -> Target {
@@ -30,7 +35,14 @@ let package = Package(
     targets: [
         // Level 0: the C side.
         .target(name: "CLinux"),
-        .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        .target(
+            name: "COpenSSL",
+            linkerSettings: [
+                .linkedLibrary("ssl", .when(configuration: .debug)),
+                .linkedLibrary("crypto", .when(configuration: .debug)),
+                // Not as libraries: the driver would put those before what martlet-queue asks for.
+                linkerFlags("-lssl", "-lcrypto"),
+            ]),
         .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
         .systemLibrary(name: "CWslay", providers: [.apt(["libwslay-dev"])]),
         .systemLibrary(name: "CNGHTTP2", pkgConfig: "libnghttp2", providers: [.apt(["libnghttp2-dev"])]),
@@ -114,7 +126,10 @@ let package = Package(
                 logging,
             ],
             swiftSettings: settings),
-        .executableTarget(name: "martlet-queue", dependencies: ["QueueProxy", "EventLoop"], swiftSettings: settings),
+        // One starts with every pod: with libssl and libcrypto inside, the dynamic loader has a seventh of the work.
+        .executableTarget(
+            name: "martlet-queue", dependencies: ["QueueProxy", "EventLoop"], swiftSettings: settings,
+            linkerSettings: [linkerFlags("--as-needed", "-Bstatic", "-lssl", "-lcrypto", "-Bdynamic")]),
         // Tests only
         module(
             "Simulation",
@@ -125,6 +140,9 @@ let package = Package(
         .target(name: "HTTP2Wire", dependencies: ["CNGHTTP2"], path: "Tests/HTTP2Wire"),
         .target(name: "OTLPWire", path: "Tests/OTLPWire"),
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
+        .executableTarget(
+            name: "martlet-gate-cost", dependencies: ["Admission", "Balancing", "EventLoop"],
+            path: "Benchmarks/GateCost", swiftSettings: settings),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
         tests(of: "HTTP2", imports: ["HTTP", "HTTP2Wire", "Primitives"]),
