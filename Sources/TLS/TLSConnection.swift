@@ -167,6 +167,8 @@ public struct TLSConnection: ~Copyable {
             var count = 0
             result = copenssl_read(ssl, &io, plain.baseAddress.map { $0 + produced }, plain.count - produced, &count)
             produced += count
+            // Asking once more would allocate a record's buffer only to find nothing.
+            if io.input_count == 0, SSL_has_pending(ssl) == 0 { break }
         }
         Self.commit(io, &replies)
         assert(produced <= plain.count && io.input_count <= cipher.count)
