@@ -92,6 +92,7 @@ public final class Activator {
         options.limits.keepAliveIdleMilliseconds = 3_600_000
         options.limits.upstreamIdleConnections = max(1, configuration.idleConnectionsPerPod / configuration.workers)
         options.limits.requestsPerConnection = .max
+        options.limits.gatewayFailures = configuration.doubtFailures
         return options
     }
 
@@ -222,6 +223,7 @@ public final class Activator {
                     "pod refuses connections",
                     metadata: ["revision": "\(target.namespace)/\(target.name)", "pod": "\(endpoint.address)"])
                 throttlersByNumber[target.id]?.suspected(endpoint)
+            case .doubt(let target, let endpoint, let reason): doubt(endpoint, of: target, reason)
             case .idle(let endpoint): context.owners[ObjectIdentifier(endpoint)]?.becameIdle(endpoint)
             case .question(let question): answer(question)
             case .demand(let target): target.demandSeen()
@@ -236,6 +238,14 @@ public final class Activator {
                 logger.warning("descriptors have run out; accepting pauses until some are free")
             }
         }
+    }
+
+    private func doubt(_ endpoint: Endpoint, of target: RevisionTarget, _ reason: DoubtReason) {
+        switch reason {
+        case .draining: context.counts.marked += 1
+        case .failures: context.counts.failed += 1
+        }
+        throttlersByNumber[target.id]?.doubted(endpoint)
     }
 
     private func answer(_ question: Question) {
