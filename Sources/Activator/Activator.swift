@@ -34,6 +34,13 @@ public final class Activator {
     var ending = ActivatorEnding()
     /// What `run` is to return.
     public internal(set) var exitStatus: Int32 = 0
+    /// Whether revisions have names for the telemetry of requests. Default no. Set before `begin`.
+    public var labelsRevisions: Bool {
+        get { context.labelsRevisions }
+        set { context.labelsRevisions = newValue }
+    }
+    /// The metrics of requests, which follow ours on the page. Default none.
+    public var requestMetrics: () -> [UInt8] = { [] }
     /// Called when everything has ended.
     public var onEnd: () -> Void = {}
     private var endpoints: [ObjectName: ClusterEndpoints] = [:]
@@ -68,13 +75,6 @@ public final class Activator {
             ListenerOptions(configuration.listeners.http), ListenerOptions(configuration.listeners.http2),
             ListenerOptions(configuration.listeners.metrics, purpose: .metrics),
         ]
-    }
-
-    /// The listener with TLS 1.3, which needs certificates.
-    public static func secureListener(for configuration: ActivatorConfiguration) -> ListenerOptions {
-        var settings = TLSServerSettings()
-        settings.common.lowestVersion = .tls13
-        return ListenerOptions(configuration.listeners.tls, tls: settings)
     }
 
     /// The workers of a configuration. `files` is how many descriptors the process may have.

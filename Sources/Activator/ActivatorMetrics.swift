@@ -33,7 +33,7 @@ extension Activator {
         page.sample("martlet_activator_wait_seconds_total", "", Double(stats.waitedNanoseconds) / 1e9)
         page.family("martlet_activator_waited_total", "counter", "Requests that waited for a slot and got one.")
         page.sample("martlet_activator_waited_total", "", Double(stats.waited))
-        return page.bytes
+        return page.bytes + requestMetrics()
     }
 
     private func writeDoubts(to page: inout MetricsPage) {

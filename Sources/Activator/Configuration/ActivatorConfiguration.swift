@@ -67,6 +67,8 @@ public struct ActivatorConfiguration: Sendable {
     /// `MARTLET_CERTIFICATES`: a folder with `tls.crt`, `tls.key` for the listener with TLS and, to speak TLS to pods,
     /// `ca.crt` and `bundle.crt`. Default none.
     public var certificates = ""
+    /// `MARTLET_CERTIFICATE_CHECK_MILLISECONDS`: how often its files are compared with those in use. Default 10,000.
+    public var certificateCheckMilliseconds: UInt64 = 10_000
     /// `MARTLET_DRAIN_MILLISECONDS`: how long requests are taken after SIGTERM. Default 45,000 (Knative's).
     public var drainMilliseconds: UInt64 = 45_000
     /// `MARTLET_DRAIN_LIMIT_MILLISECONDS`: how long those under way are waited for afterwards. Default 540,000: shortly
@@ -111,6 +113,8 @@ public struct ActivatorConfiguration: Sendable {
             "MARTLET_PROBE_HOLD_MILLISECONDS", default: probeHoldMilliseconds, in: 1...600_000)
         finder.slowPauseMilliseconds = reader.duration("PROBE_FREQUENCY", default: finder.slowPauseMilliseconds)
         finder.mesh = reader.choice("MARTLET_MESH", default: finder.mesh)
+        certificateCheckMilliseconds = reader.milliseconds(
+            "MARTLET_CERTIFICATE_CHECK_MILLISECONDS", default: certificateCheckMilliseconds, in: 10...3_600_000)
         doubtFailures = reader.count("MARTLET_DOUBT_FAILURES", default: doubtFailures, in: 0...1_000_000)
         finder.doubtAnswerMilliseconds = reader.milliseconds(
             "MARTLET_DOUBT_ANSWER_MILLISECONDS", default: finder.doubtAnswerMilliseconds, in: 1...600_000)

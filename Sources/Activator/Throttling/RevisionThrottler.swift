@@ -4,6 +4,7 @@ import DataPlane
 import EventLoop
 import Knative
 import Primitives
+import Telemetry
 
 /// One revision at this activator: who may enter and who waits (the gate), which of its pods take requests (the
 /// finder), and which of those are this activator's (the slice). Owned by the control thread.
@@ -50,9 +51,15 @@ final class RevisionThrottler {
         timeouts.total = nanoseconds(revision.timeoutSeconds)
         timeouts.responseStart = nanoseconds(revision.responseStartTimeoutSeconds)
         timeouts.idle = nanoseconds(revision.idleTimeoutSeconds)
+        let name = revision.name
+        let labels =
+            context.labelsRevisions
+            ? RevisionLabels(
+                number: id, namespace: name.namespace, service: revision.service,
+                configuration: revision.configuration, name: name.name) : nil
         return RevisionTarget(
-            id: id, name: revision.name.name, namespace: revision.name.namespace, gate: gate, timeouts: timeouts,
-            upstreamProtocol: .asInbound, upstreamSecurity: context.security(revision.name.namespace),
+            id: id, name: name.name, namespace: name.namespace, gate: gate, timeouts: timeouts,
+            upstreamProtocol: .asInbound, upstreamSecurity: context.security(name.namespace), labels: labels,
             workerCount: context.workers.count, now: context.loop.now)
     }
 

@@ -23,6 +23,8 @@ final class ThrottlerContext {
     let logger: Logger
     /// TLS to the pods of a namespace; nil: plain TCP.
     var security: (String) -> UpstreamSecurity? = { _ in nil }
+    /// Whether targets have names for telemetry.
+    var labelsRevisions = false
     /// Whose an endpoint is, from its making until it has gone.
     var owners: [ObjectIdentifier: RevisionThrottler] = [:]
     /// What became of pods whose answers raised a doubt.

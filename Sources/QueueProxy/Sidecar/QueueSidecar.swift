@@ -37,7 +37,7 @@ public final class QueueSidecar {
     private let readiness: ReadinessCheck
     private let certificates: CertificateWatch?
     /// Request log, metrics and spans.
-    private let telemetry: SidecarTelemetry
+    private let telemetry: ProcessTelemetry
     /// What the last run of the probes said; so the log tells changes only.
     private var lastReadiness: (isReady: Bool, reason: String)?
     private var exitStatus: Int32 = 0
@@ -75,7 +75,7 @@ public final class QueueSidecar {
         } catch {
             throw SidecarFailure(reasons: [("cannot start", [("error", "\(error)")])])
         }
-        telemetry = try SidecarTelemetry(configuration, loop: loop, log: log)
+        telemetry = try ProcessTelemetry(configuration, loop: loop, log: log)
         var options = WorkerOptions()
         options.count = configuration.workers
         options.limits = DataPlaneLimits(sidecar: configuration, files: Machine.raiseFileLimit())
