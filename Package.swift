@@ -115,7 +115,8 @@ let package = Package(
             "Roles",
             imports: [
                 "Activator", "Autoscaler", "ClusterLink", "StatChannel", "ControlPlane", "LocalPlatform", "Ingress",
-                "Probing", "DataPlane", "EventLoop", "TLS", "Knative", "Scaling", "Balancing", "Telemetry",
+                "QueueProxy", "Probing", "DataPlane", "EventLoop", "TLS", "Knative", "Scaling", "Balancing",
+                "Telemetry",
                 "Primitives", logging,
             ]),
         // Level 7

@@ -34,6 +34,13 @@ public final class Activator {
     var ending = ActivatorEnding()
     /// What `run` is to return.
     public internal(set) var exitStatus: Int32 = 0
+    /// Whether revisions have names for the telemetry of requests. Default no. Set before `begin`.
+    public var labelsRevisions: Bool {
+        get { context.labelsRevisions }
+        set { context.labelsRevisions = newValue }
+    }
+    /// The metrics of requests, which follow ours on the page. Default none.
+    public var requestMetrics: () -> [UInt8] = { [] }
     /// Called when everything has ended.
     public var onEnd: () -> Void = {}
     private var endpoints: [ObjectName: ClusterEndpoints] = [:]
@@ -70,13 +77,6 @@ public final class Activator {
         ]
     }
 
-    /// The listener with TLS 1.3, which needs certificates.
-    public static func secureListener(for configuration: ActivatorConfiguration) -> ListenerOptions {
-        var settings = TLSServerSettings()
-        settings.common.lowestVersion = .tls13
-        return ListenerOptions(configuration.listeners.tls, tls: settings)
-    }
-
     /// The workers of a configuration. `files` is how many descriptors the process may have.
     public static func options(
         for configuration: ActivatorConfiguration, desk: QuestionDesk, files: Int
@@ -92,6 +92,7 @@ public final class Activator {
         options.limits.keepAliveIdleMilliseconds = 3_600_000
         options.limits.upstreamIdleConnections = max(1, configuration.idleConnectionsPerPod / configuration.workers)
         options.limits.requestsPerConnection = .max
+        options.limits.gatewayFailures = configuration.doubtFailures
         return options
     }
 
@@ -222,6 +223,7 @@ public final class Activator {
                     "pod refuses connections",
                     metadata: ["revision": "\(target.namespace)/\(target.name)", "pod": "\(endpoint.address)"])
                 throttlersByNumber[target.id]?.suspected(endpoint)
+            case .doubt(let target, let endpoint, let reason): doubt(endpoint, of: target, reason)
             case .idle(let endpoint): context.owners[ObjectIdentifier(endpoint)]?.becameIdle(endpoint)
             case .question(let question): answer(question)
             case .demand(let target): target.demandSeen()
@@ -236,6 +238,14 @@ public final class Activator {
                 logger.warning("descriptors have run out; accepting pauses until some are free")
             }
         }
+    }
+
+    private func doubt(_ endpoint: Endpoint, of target: RevisionTarget, _ reason: DoubtReason) {
+        switch reason {
+        case .draining: context.counts.marked += 1
+        case .failures: context.counts.failed += 1
+        }
+        throttlersByNumber[target.id]?.doubted(endpoint)
     }
 
     private func answer(_ question: Question) {

@@ -10,9 +10,6 @@ import TLS
 public final class ActivatorCertificates {
     /// Longest file that is read, in bytes.
     static let fileLimit = 1 << 20
-    /// How often the files are compared, in milliseconds.
-    static let checkMilliseconds: UInt64 = 10_000
-
     /// What is wrong with the files, a line each.
     public struct Failure: Error, Equatable, Sendable {
         /// At least one.
@@ -145,7 +142,7 @@ extension Activator {
     }
 
     private func lookLater(_ certificates: ActivatorCertificates) {
-        loop.after(milliseconds: ActivatorCertificates.checkMilliseconds) { [weak self] in
+        loop.after(milliseconds: configuration.certificateCheckMilliseconds) { [weak self] in
             guard let self else { return }
             look(certificates)
             lookLater(certificates)

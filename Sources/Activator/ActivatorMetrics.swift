@@ -28,11 +28,24 @@ extension Activator {
         page.family(
             "martlet_activator_dispatch_seconds_total", "counter", "From the slot to the request on its socket.")
         page.sample("martlet_activator_dispatch_seconds_total", "", Double(stats.sendNanoseconds) / 1e9)
+        writeDoubts(to: &page)
         page.family("martlet_activator_wait_seconds_total", "counter", "Time that requests waited for a slot.")
         page.sample("martlet_activator_wait_seconds_total", "", Double(stats.waitedNanoseconds) / 1e9)
         page.family("martlet_activator_waited_total", "counter", "Requests that waited for a slot and got one.")
         page.sample("martlet_activator_waited_total", "", Double(stats.waited))
-        return page.bytes
+        return page.bytes + requestMetrics()
+    }
+
+    private func writeDoubts(to page: inout MetricsPage) {
+        let counts = context.counts
+        page.family("martlet_activator_pod_doubts_total", "counter", "Pods asked because of what they answered.")
+        for (reason, count) in [("draining", counts.marked), ("failures", counts.failed)] {
+            page.sample("martlet_activator_pod_doubts_total", "{reason=\"\(reason)\"}", Double(count))
+        }
+        page.family("martlet_activator_pods_set_aside_total", "counter", "Pods set aside for their answer.")
+        page.sample("martlet_activator_pods_set_aside_total", "", Double(counts.setAside))
+        page.family("martlet_activator_pods_spared_total", "counter", "Pods used on, as too few others are left.")
+        page.sample("martlet_activator_pods_spared_total", "", Double(counts.spared))
     }
 }
 

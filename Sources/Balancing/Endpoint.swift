@@ -10,8 +10,8 @@ public final class Endpoint: Sendable {
     public enum State: UInt8, Sendable {
         /// It takes requests up to its concurrency.
         case available
-        /// It stays listed but takes no requests: the last connection to it was refused and no probe has succeeded
-        /// since.
+        /// It stays listed but takes no requests: the last connection to it was refused, or it said of itself that it
+        /// is not ready, and no probe has succeeded since.
         case suspended
         /// It is no longer listed: it finishes what it has.
         case retired
@@ -33,6 +33,8 @@ public final class Endpoint: Sendable {
 
     @usableFromInline let limit: UInt64
     @usableFromInline let word = Atomic<UInt64>(0)
+    /// What its answers say of it.
+    public let health = PassiveHealth()
 
     /// An available endpoint that serves nothing yet.
     public init(id: Int, address: EndpointAddress, concurrency: Int) {

@@ -140,7 +140,7 @@ public final class ControlPlane {
                 if drainedWorkers == workers.count { onDrained?() }
             case .failed(let worker, let error):
                 logger.critical("worker failed to start", metadata: ["worker": "\(worker)", "error": "\(error)"])
-            case .arrived: break  // only activators are told
+            case .arrived, .doubt: break  // only activators are told
             case .descriptorsExhausted:
                 logger.warning("descriptors have run out; accepting pauses until some are free")
             }

@@ -25,6 +25,9 @@ public struct DataPlaneLimits: Sendable {
     public var upstreamHandshakeMilliseconds: UInt64 = 10_000
     /// Attempts to connect for one request while nothing was sent. Default 3. At the limit: 503, flag UF.
     public var upstreamConnectTries = 3
+    /// Failures of a gateway in a row (502, 503, 504, a broken connection, no answer in time) after which an activator
+    /// asks a pod whether it is ready. Default 5 (Envoy's `consecutive_gateway_failure`); 0: none do.
+    public var gatewayFailures = 5
     /// How long a gateway's request waits for an endpoint when its service has none that takes connections, in
     /// milliseconds: long enough for one set of endpoints to follow another. Default 1,000. At the limit: 503, flag UH.
     public var endpointWaitMilliseconds: UInt64 = 1_000

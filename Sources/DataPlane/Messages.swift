@@ -43,6 +43,8 @@ public enum WorkerEvent: Sendable {
     case idle(Endpoint)
     /// Statistics since the last report, for revisions that had requests.
     case report(worker: Int, [RevisionReport])
+    /// What an endpoint of an activator's answers makes one doubt that it goes on: it is to be asked.
+    case doubt(RevisionTarget, Endpoint, DoubtReason)
     /// The first request after a wait was handed to a pod.
     case dispatched(RevisionTarget, arrived: Instant, granted: Instant, sent: Instant)
     /// A request that the control thread answers.
@@ -53,6 +55,14 @@ public enum WorkerEvent: Sendable {
     case failed(worker: Int, SystemError)
     /// Descriptors ran out; accepting goes on by itself when some are free.
     case descriptorsExhausted(worker: Int)
+}
+
+/// What made a worker doubt an endpoint.
+public enum DoubtReason: Sendable, Equatable, CaseIterable {
+    /// It said that it is ending (`X-Envoy-Immediate-Health-Check-Fail`).
+    case draining
+    /// Failures in a row (`DataPlaneLimits.gatewayFailures`).
+    case failures
 }
 
 /// One revision's requests as one worker saw them since the last report.

@@ -56,6 +56,8 @@ public final class RevisionTarget: @unchecked Sendable {
 
     /// TLS to its pods; nil: plain TCP.
     public let upstreamSecurity: UpstreamSecurity?
+    /// Its names for telemetry, if the process serves many revisions; nil: they are those of the process.
+    let labels: RevisionLabels?
     /// What a gateway does with its requests; nil: nothing but sending them on.
     let amendment: UnsafeMutablePointer<Amendment>?
 
@@ -68,11 +70,11 @@ public final class RevisionTarget: @unchecked Sendable {
     private let namespaceBytes: UnsafeMutableBufferPointer<UInt8>
 
     /// A revision for `workerCount` workers. Several may share one gate, as the routes of a gateway that lead to one
-    /// service.
+    /// service. `labels`: its names for telemetry, if they are not those of the process.
     public init(
         id: UInt64, name: String, namespace: String, gate: RevisionGate, timeouts: RevisionTimeouts,
         upstreamProtocol: UpstreamProtocol = .http1, upstreamSecurity: UpstreamSecurity? = nil,
-        rule: GatewayRule? = nil, workerCount: Int, now: Instant
+        rule: GatewayRule? = nil, labels: RevisionLabels? = nil, workerCount: Int, now: Instant
     ) {
         self.id = id
         self.name = name
@@ -82,6 +84,7 @@ public final class RevisionTarget: @unchecked Sendable {
         self.upstreamProtocol = upstreamProtocol
         self.upstreamSecurity = upstreamSecurity
         amendment = rule.map { Amendment.make($0) }
+        self.labels = labels
         self.workerCount = workerCount
         cells = .allocate(capacity: workerCount)
         for index in 0..<workerCount { (cells + index).initialize(to: WorkerCell(stats: RequestStats(now: now))) }

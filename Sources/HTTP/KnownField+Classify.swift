@@ -107,6 +107,8 @@ extension KnownField {
             if matches(base, "knative-serving-namespace") { return .knativeServingNamespace }
         case 29:
             if matches(base, "knative-serving-default-route") { return .knativeServingDefaultRoute }
+        case 35:
+            if matches(base, "x-envoy-immediate-health-check-fail") { return .xEnvoyImmediateHealthCheckFail }
         default: break
         }
         return .other

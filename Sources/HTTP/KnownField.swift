@@ -98,6 +98,8 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
     case location
     /// `Set-Cookie`.
     case setCookie
+    /// `X-Envoy-Immediate-Health-Check-Fail`: who answers will not go on for long.
+    case xEnvoyImmediateHealthCheckFail
 
     /// The name as it is usually spelt; empty for `.other`.
     public var name: StaticString {
@@ -150,6 +152,7 @@ public enum KnownField: UInt8, CaseIterable, Sendable {
         case .contentEncoding: "Content-Encoding"
         case .location: "Location"
         case .setCookie: "Set-Cookie"
+        case .xEnvoyImmediateHealthCheckFail: "X-Envoy-Immediate-Health-Check-Fail"
         }
     }
 }

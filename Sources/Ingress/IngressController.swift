@@ -267,7 +267,7 @@ public final class IngressController {
             case .descriptorsExhausted:
                 logger.warning("descriptors have run out; accepting pauses until some are free")
             // Nobody here starts pods.
-            case .demand, .dispatched, .arrived: break
+            case .demand, .dispatched, .arrived, .doubt: break
             }
         }
     }

@@ -5,6 +5,8 @@ import EventLoop
 import Glibc
 import Logging
 import Primitives
+import QueueProxy
+import TLS
 import Telemetry
 
 /// Knative's activator as a process of its own: objects in from a source, requests to pods, stats to the autoscaler.
@@ -19,6 +21,7 @@ public final class ActivatorRole {
     private let activator: Activator
     private let source: any ClusterSource
     private let channel: ActivatorChannel
+    private let telemetry: ProcessTelemetry
     private let listenerNames: [String]
 
     /// Binds the addresses. No request is served yet.
@@ -26,28 +29,34 @@ public final class ActivatorRole {
     /// Call on the main thread before any other thread exists: signals are blocked here for all.
     ///
     /// - Parameters:
-    ///   - configuration: what the environment and the command line say.
+    ///   - settings: what the environment and the command line say.
     ///   - accessLog: the form of the access log on standard output.
     ///   - makeSource: makes where the objects come from.
     public init(
-        _ configuration: ActivatorConfiguration, accessLog: AccessLogFormat, logger: Logger,
+        _ settings: ActivatorSettings, accessLog: AccessLogFormat, logger: Logger,
         source makeSource: (Loop) throws -> any ClusterSource
     ) throws {
+        let configuration = settings.configuration
         self.logger = logger
+        for warning in settings.warnings { logger.warning("configuration", metadata: ["problem": "\(warning)"]) }
         signals = try Signals([SIGTERM, SIGINT])
         loop = try Loop()
         log = try LogSink(descriptor: STDOUT_FILENO)
+        telemetry = try ProcessTelemetry(
+            settings.telemetry, workers: configuration.workers, loop: loop, output: log,
+            say: { logger.warning("telemetry", metadata: ["problem": "\($0)"]) })
         let certificates = try ActivatorCertificates(folder: configuration.certificates)
         let desk = QuestionDesk()
         var options = Activator.options(for: configuration, desk: desk, files: Machine.raiseFileLimit())
         options.accessLog = accessLog
+        options.telemetry = telemetry.requests
         options.seed = UInt64.random(in: 0 ... .max)
         var listeners = Activator.listeners(for: configuration)
         var names = ["http", "http2", "metrics"]
         if let set = certificates.set {
             options.certificates = set
             options.tickets = certificates.tickets
-            listeners.append(Activator.secureListener(for: configuration))
+            listeners.append(ListenerOptions(configuration.listeners.tls, tls: settings.tls))
             names.append("https")
         }
         listenerNames = names
@@ -56,6 +65,10 @@ public final class ActivatorRole {
         activator = try Activator(
             configuration, loop: loop, workers: workers, desk: desk, sink: channel, logger: logger)
         activator.use(certificates)
+        if telemetry.requests != nil {
+            activator.labelsRevisions = true
+            activator.requestMetrics = { [telemetry] in telemetry.page.body }
+        }
         source = try makeSource(loop)
     }
 
@@ -71,6 +84,7 @@ public final class ActivatorRole {
         loop.run()
         workers.post(.stop)
         workers.join()
+        telemetry.finish(loop)
         log.close()
         return activator.exitStatus
     }

@@ -66,13 +66,13 @@ struct ActivatorCommand: ParsableCommand {
 
     func run() throws {
         let logger = ownLog.logger
-        let configuration = try resolved()
-        guard let place = ClusterPlace(configuration.cluster) else {
+        let settings = try resolved()
+        guard let place = ClusterPlace(settings.configuration.cluster) else {
             return try refuse(["--cluster: expected a folder or unix:PATH; or set MARTLET_CLUSTER"])
         }
         do {
             let role = try ActivatorRole(
-                configuration, accessLog: AccessLogFormat(rawValue: accessLog) ?? .off, logger: logger
+                settings, accessLog: AccessLogFormat(rawValue: accessLog) ?? .off, logger: logger
             ) { try place.source(loop: $0, log: logger) }
             throw ExitCode(try role.run())
         } catch let error as SystemError where error.call.hasPrefix("listen") {
@@ -84,7 +84,7 @@ struct ActivatorCommand: ParsableCommand {
     }
 
     /// The environment, and the options in the place of its variables: one place says what is allowed.
-    private func resolved() throws -> ActivatorConfiguration {
+    private func resolved() throws -> ActivatorSettings {
         var environment = Self.environment()
         let options: [(String, String?)] = [
             ("MARTLET_CLUSTER", cluster), ("MARTLET_AUTOSCALER", autoscaler), ("MARTLET_HTTP_LISTEN", http),
@@ -93,8 +93,8 @@ struct ActivatorCommand: ParsableCommand {
         ]
         for (name, value) in options { if let value { environment[name] = value } }
         let resolver = SystemFile.read("/etc/resolv.conf", atMost: 64 << 10) ?? ""
-        do throws(ActivatorConfiguration.Failure) {
-            return try ActivatorConfiguration(environment, resolver: resolver)
+        do throws(ActivatorSettings.Failure) {
+            return try ActivatorSettings(environment, resolver: resolver)
         } catch {
             try refuse(error.problems)
             throw ExitCode(ExitStatus.badConfiguration)

@@ -14,6 +14,8 @@ import Testing
         #expect(configuration.idleConnectionsPerPod == 100 && configuration.probeConnectMilliseconds == 300)
         #expect(configuration.finder.slowPauseMilliseconds == 200 && configuration.drainMilliseconds == 45_000)
         #expect(configuration.queueLimit == 10_000 && configuration.finder.mesh == .auto)
+        #expect(configuration.doubtFailures == 5 && configuration.finder.doubtAnswerMilliseconds == 1_000)
+        #expect(configuration.finder.setAsidePercent == 50 && configuration.certificateCheckMilliseconds == 10_000)
     }
 
     @Test func knatives() throws {
@@ -36,6 +38,8 @@ import Testing
             "MARTLET_WORKERS": "3", "MARTLET_QUEUE_LIMIT": "7", "MARTLET_QUEUE_LIMIT_OVERALL": "8",
             "MARTLET_PROBE_HOLD_MILLISECONDS": "9", "MARTLET_MESH": "Enabled", "MARTLET_CERTIFICATES": "/c",
             "MARTLET_DRAIN_MILLISECONDS": "0", "MARTLET_DRAIN_LIMIT_MILLISECONDS": "10",
+            "MARTLET_DOUBT_FAILURES": "0", "MARTLET_DOUBT_ANSWER_MILLISECONDS": "11", "MARTLET_SET_ASIDE_PERCENT": "90",
+            "MARTLET_CERTIFICATE_CHECK_MILLISECONDS": "10",
         ])
         #expect(configuration.podIP == 0x7F00_0009, "the listener's address is its own")
         #expect("\(configuration.listeners.http2)" == "127.0.0.9:2" && "\(configuration.listeners.tls)" == "0.0.0.0:3")
@@ -43,7 +47,9 @@ import Testing
         #expect(configuration.workers == 3 && configuration.queueLimit == 7 && configuration.queueLimitOverall == 8)
         #expect(configuration.probeHoldMilliseconds == 9 && configuration.finder.mesh == .enabled)
         #expect(configuration.certificates == "/c" && configuration.drainMilliseconds == 0)
-        #expect(configuration.drainLimitMilliseconds == 10)
+        #expect(configuration.drainLimitMilliseconds == 10 && configuration.doubtFailures == 0)
+        #expect(configuration.finder.doubtAnswerMilliseconds == 11 && configuration.finder.setAsidePercent == 90)
+        #expect(configuration.certificateCheckMilliseconds == 10)
     }
 
     /// Everything that is wrong, with what is allowed, at once.
@@ -52,7 +58,8 @@ import Testing
             "POD_IP": "::1", "PROBE_TIMEOUT": "3", "PROBE_FREQUENCY": "-1s", "MAX_IDLE_PROXY_CONNS": "x",
             "MARTLET_MESH": "perhaps", "MARTLET_HTTP_LISTEN": "here", "MARTLET_WORKERS": "0",
             "MARTLET_AUTOSCALER": "autoscaler", "MARTLET_DRAIN_MILLISECONDS": "1e9",
-            "POD_NAME": String(repeating: "a", count: 254),
+            "POD_NAME": String(repeating: "a", count: 254), "MARTLET_DOUBT_FAILURES": "-1",
+            "MARTLET_SET_ASIDE_PERCENT": "91",
         ]
         let failure = #expect(throws: ActivatorConfiguration.Failure.self) { try ActivatorConfiguration(environment) }
         let problems = failure?.problems ?? []

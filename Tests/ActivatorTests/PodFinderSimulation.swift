@@ -24,12 +24,17 @@ import Testing
         var questions: [PodFinder.Question: Instant?] = [:]
         var used: [EndpointAddress] = []
         var suspended: Set<EndpointAddress> = []
+        /// Those of them that were for what they answered.
+        var setAside: Set<EndpointAddress> = []
         var asked = 0
 
         init(seed: UInt64) {
             random = SeededRandom(seed: seed)
             var settings = PodFinder.Settings()
             settings.allowsEarlyPods = random.next() & 3 != 0
+            settings.doubtAnswerMilliseconds = 20
+            settings.doubtPauseMilliseconds = 5
+            settings.longestDoubtPauseMilliseconds = 40
             finder = PodFinder(settings)
         }
 
@@ -52,8 +57,15 @@ import Testing
                 case .resume(let address):
                     #expect(used.contains(address))
                     suspended.remove(address)
+                    setAside.remove(address)
+                case .suspend(let address):
+                    #expect(used.contains(address) && suspended.insert(address).inserted, "set aside twice")
+                    setAside.insert(address)
+                case .trust(let address, _, _): #expect(used.contains(address))
                 }
             }
+            setAside.formIntersection(suspended)
+            #expect(setAside.count * 2 <= used.count, "too many are set aside")
         }
 
         mutating func answerTime(_ question: PodFinder.Question) -> Instant? {
@@ -79,7 +91,7 @@ import Testing
 
         mutating func change() {
             let number = below(pods.count)
-            switch below(8) {
+            switch below(9) {
             case 0: pods[number].isRunning = true
             case 1: if pods[number].isRunning { pods[number].isReady = true }
             case 2: (pods[number].isRunning, pods[number].isReady) = (false, false)
@@ -91,6 +103,9 @@ import Testing
                 if !pods[number].isRunning, used.contains(pod), suspended.insert(pod).inserted {
                     perform(finder.suspect(pod, now: now))
                 }
+            case 6:
+                // Answers of a pod raise a doubt, with reason or without.
+                if used.contains(address(number)) { perform(finder.doubt(address(number), now: now)) }
             default: break
             }
             // What Kubernetes knows of readiness comes late, and may be told in the wrong order.
@@ -112,10 +127,10 @@ import Testing
         /// The world stands still for a second; then everything that can be used is used, and nothing else.
         mutating func settle() {
             tellEndpoints()
-            for index in pods.indices where used.contains(address(index)) && !pods[index].isRunning {
-                if suspended.insert(address(index)).inserted { perform(finder.suspect(address(index), now: now)) }
-            }
             for _ in 0..<2_000 {
+                for index in pods.indices where used.contains(address(index)) && !pods[index].isRunning {
+                    if suspended.insert(address(index)).inserted { perform(finder.suspect(address(index), now: now)) }
+                }
                 now = now.adding(nanoseconds: 500_000)
                 perform(finder.timeout(now: now))
                 for question in questions.keys.sorted(by: { $0.number < $1.number }) {

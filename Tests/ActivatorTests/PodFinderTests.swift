@@ -5,7 +5,7 @@ import Testing
 @testable import Activator
 
 /// A finder whose steps can stand in an expectation.
-private final class Finder {
+final class Finder {
     private var core: PodFinder
 
     init(_ settings: PodFinder.Settings) { core = PodFinder(settings) }
@@ -21,6 +21,8 @@ private final class Finder {
     }
 
     func suspect(_ address: EndpointAddress, now: Instant) -> [PodFinder.Action] { core.suspect(address, now: now) }
+    func doubt(_ address: EndpointAddress, now: Instant) -> [PodFinder.Action] { core.doubt(address, now: now) }
+    func use(_ slice: PodSlice) { core.slice = slice }
     func timeout(now: Instant) -> [PodFinder.Action] { core.timeout(now: now) }
 }
 

@@ -72,6 +72,24 @@ import Testing
         #expect(try found[6].find(5, 1, 6).first?.bits == 4)
     }
 
+    /// In a role of many revisions the names are each point's own.
+    @Test func manyRevisions() throws {
+        let worker = RequestMetrics()
+        var labels = labels(200)
+        labels.revision = RevisionLabels(number: 7, namespace: "ns", service: "", configuration: "c", name: "r-1")
+        worker.record(labels, nanoseconds: 1, upstreamNanoseconds: 1, requestBytes: 0, responseBytes: 0)
+        let bytes = try #require(metrics().message(of: [worker], queueDepth: nil, unixNanoseconds: 2000)).bytes
+        let found = try ProtobufMessage(bytes).find(1, 2, 2).map { try $0.message }
+        #expect(!found.contains { $0[1]?.text == "kn.serving.invocation.duration" } && found.count == 5)
+        let points = try found.map { try #require(try $0[9]?.message.all(1).first).message.attributes(9) }
+        for (index, point) in points.enumerated() {
+            #expect(point["kn.revision.name"] == "r-1" && point["k8s.namespace.name"] == "ns")
+            #expect(point["kn.configuration.name"] == "c" && point["kn.service.name"] == "")
+            #expect(point["kn.route.tag"] == nil)
+            #expect(point["server.address"] == (index < 3 ? "hello.example" : nil))
+        }
+    }
+
     @Test func nothingToTell() {
         #expect(metrics().message(of: [RequestMetrics()], queueDepth: nil, unixNanoseconds: 1) == nil)
         #expect(metrics().message(of: [RequestMetrics()], queueDepth: 0, unixNanoseconds: 1) != nil)

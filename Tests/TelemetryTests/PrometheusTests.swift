@@ -166,6 +166,29 @@ import Testing
         #expect(!counts[0].contains("http_response_status_code"))
     }
 
+    /// In a role of many revisions the names are each series' own; what is a sidecar's alone is not there.
+    @Test func manyRevisions() {
+        let metrics = RequestMetrics(seriesLimit: 3)
+        for number in 1...5 as ClosedRange<UInt64> {
+            var labels = labels(200)
+            labels.revision = RevisionLabels(
+                number: number, namespace: "ns", service: "s\"", configuration: "c", name: "r-\(number / 2)")
+            metrics.record(labels, nanoseconds: 1, upstreamNanoseconds: 1, requestBytes: 0, responseBytes: 0)
+        }
+        let lines = page([metrics], legacy: true)
+        let names =
+            #"k8s_namespace_name="ns",kn_configuration_name="c",kn_revision_name="r-1",kn_service_name="s\"","#
+            + #"network_protocol_name="http",network_protocol_version="1.1","#
+        let server = lines.filter { $0.hasPrefix("http_server_request_duration_seconds_count{") }
+        #expect(server.count == 3 && server.contains { $0.contains(names) && $0.hasSuffix("} 2") }, "\(server)")
+        #expect(server.contains { $0.contains("otel_metric_overflow=\"true\"") && $0.hasSuffix("} 2") })
+        #expect(server.allSatisfy { !$0.contains("kn_route_tag") })
+        let client = lines.filter { $0.hasPrefix("http_client_request_duration_seconds_count{") }
+        #expect(client.contains { $0.contains(names) } && client.allSatisfy { !$0.contains("server_") }, "\(client)")
+        #expect(!lines.contains { $0.hasPrefix("kn_serving") && !$0.contains("overflow") })
+        #expect(!lines.contains { $0.hasPrefix("revision_") && !$0.contains("overflow") })
+    }
+
     @Test func routeTags() {
         let rows: [(StaticString, StaticString, String)] = [
             ("", "", "kn:disabled"), ("", "true", "kn:default"), ("", "x", "kn:default"), ("blue", "", "blue"),

@@ -58,10 +58,17 @@ public struct ActivatorConfiguration: Sendable {
     public var probeHoldMilliseconds: UInt64 = 11_000
     /// The rules of finding pods. `PROBE_FREQUENCY` is the slow pause, `MARTLET_MESH` (auto, enabled, disabled) is
     /// config-network's `mesh-compatibility-mode`.
+    ///
+    /// `MARTLET_DOUBT_ANSWER_MILLISECONDS` and `MARTLET_SET_ASIDE_PERCENT` are those of doubts.
     public var finder = PodFinder.Settings()
+    /// `MARTLET_DOUBT_FAILURES`: failures in a row after which a pod is asked whether it is ready; 0: none do.
+    /// Default 5.
+    public var doubtFailures = 5
     /// `MARTLET_CERTIFICATES`: a folder with `tls.crt`, `tls.key` for the listener with TLS and, to speak TLS to pods,
     /// `ca.crt` and `bundle.crt`. Default none.
     public var certificates = ""
+    /// `MARTLET_CERTIFICATE_CHECK_MILLISECONDS`: how often its files are compared with those in use. Default 10,000.
+    public var certificateCheckMilliseconds: UInt64 = 10_000
     /// `MARTLET_DRAIN_MILLISECONDS`: how long requests are taken after SIGTERM. Default 45,000 (Knative's).
     public var drainMilliseconds: UInt64 = 45_000
     /// `MARTLET_DRAIN_LIMIT_MILLISECONDS`: how long those under way are waited for afterwards. Default 540,000: shortly
@@ -106,6 +113,13 @@ public struct ActivatorConfiguration: Sendable {
             "MARTLET_PROBE_HOLD_MILLISECONDS", default: probeHoldMilliseconds, in: 1...600_000)
         finder.slowPauseMilliseconds = reader.duration("PROBE_FREQUENCY", default: finder.slowPauseMilliseconds)
         finder.mesh = reader.choice("MARTLET_MESH", default: finder.mesh)
+        certificateCheckMilliseconds = reader.milliseconds(
+            "MARTLET_CERTIFICATE_CHECK_MILLISECONDS", default: certificateCheckMilliseconds, in: 10...3_600_000)
+        doubtFailures = reader.count("MARTLET_DOUBT_FAILURES", default: doubtFailures, in: 0...1_000_000)
+        finder.doubtAnswerMilliseconds = reader.milliseconds(
+            "MARTLET_DOUBT_ANSWER_MILLISECONDS", default: finder.doubtAnswerMilliseconds, in: 1...600_000)
+        finder.setAsidePercent = reader.count(
+            "MARTLET_SET_ASIDE_PERCENT", default: finder.setAsidePercent, in: 0...90)
         drainMilliseconds = reader.milliseconds(
             "MARTLET_DRAIN_MILLISECONDS", default: drainMilliseconds, in: 0...3_600_000)
         drainLimitMilliseconds = reader.milliseconds(

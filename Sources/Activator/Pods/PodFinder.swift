@@ -14,8 +14,8 @@ public enum RevisionBackends: Equatable, Sendable {
 ///
 /// A pod is asked the moment it is listed, and the question is held open until it is ready; a pod that answers "not
 /// yet" or refuses is asked again after 1 ms, then after twice that, up to 50 ms. What answered well is not asked again
-/// while it is listed, unless a worker met a refused connection. Source: spec/dataplane 3.6; instead of Knative's
-/// period of 200 ms and its fall-back without return.
+/// while it is listed, unless a worker met a refused connection or answers that raise a doubt (`PodFinder+Doubt`).
+/// Source: spec/dataplane 3.6; instead of Knative's period of 200 ms and its fall-back without return.
 public struct PodFinder: Sendable {
     /// The times and rules.
     public struct Settings: Equatable, Sendable {
@@ -34,6 +34,17 @@ public struct PodFinder: Sendable {
         public var slowPauseMilliseconds: UInt64 = 200
         /// The pause between questions to a pod while the service's address serves, in milliseconds. Default 5,000.
         public var returnPauseMilliseconds: UInt64 = 5_000
+        /// How long a pod in doubt may take to answer before it is set aside, in milliseconds. Default 1,000: what
+        /// Kubernetes gives a probe (`timeoutSeconds`).
+        public var doubtAnswerMilliseconds: UInt64 = 1_000
+        /// How long a pod that answered well is not doubted again, in milliseconds; twice as long each time, as long
+        /// as the doubts go on. Default 1,000.
+        public var doubtPauseMilliseconds: UInt64 = 1_000
+        /// The longest such time, in milliseconds. Default 30,000 (Envoy's `base_ejection_time`).
+        public var longestDoubtPauseMilliseconds: UInt64 = 30_000
+        /// Which part of this activator's pods may be set aside for what they answer, in percent; those that refuse
+        /// connections count as set aside too. Default 50 (Envoy's panic threshold). Below 100, so that one is left.
+        public var setAsidePercent = 50
 
         /// The defaults.
         public init() {}
@@ -65,8 +76,12 @@ public struct PodFinder: Sendable {
         case cancel(Question)
         /// Requests go there from now on.
         case update(RevisionBackends)
-        /// A pod that was suspected answers well.
+        /// A pod that was suspected answers well, or cannot be spared.
         case resume(EndpointAddress)
+        /// No requests there, until `resume`: a pod in doubt did not answer well, or not in time.
+        case suspend(EndpointAddress)
+        /// Not to be doubted again before that time: it answers well, or cannot be spared.
+        case trust(EndpointAddress, until: Instant, isSpared: Bool)
     }
 
     enum State: Equatable, Sendable {
@@ -75,23 +90,43 @@ public struct PodFinder: Sendable {
         case asking(UInt64)
         case pausing(until: Instant)
         case healthy
+        /// Asked because of its answers, and used meanwhile; at `until` it is set aside.
+        case doubted(UInt64, until: Instant)
     }
 
-    private struct Pod: Sendable {
+    /// Why a pod that was healthy takes no requests. It stays listed and is asked again.
+    enum Suspicion: Equatable, Sendable {
+        case none
+        /// A worker could not connect.
+        case refused
+        /// It did not answer well when it was in doubt.
+        case answered
+    }
+
+    struct Pod: Sendable {
         var isReady: Bool
         var state = State.idle
-        /// Was healthy, and a worker could not connect: it stays listed and is asked again.
-        var isSuspected = false
+        var suspicion = Suspicion.none
         var pause: UInt64
         var youngUntil: Instant
         var lastOutcome: Outcome?
+        /// How long it will be trusted after the next good answer, and when the last such time ended.
+        var doubtPause: UInt64 = 0
+        var trustedUntil = Instant(nanoseconds: 0)
 
-        var isUsed: Bool { state == .healthy || isSuspected }
+        var isUsed: Bool {
+            switch state {
+            case .healthy, .doubted: true
+            case .idle, .asking, .pausing: suspicion != .none
+            }
+        }
     }
 
     /// The rules.
     public let settings: Settings
-    private var pods: [EndpointAddress: Pod] = [:]
+    /// Which of the pods are this activator's, if not all are. Set by whoever asks `backends`.
+    public var slice = PodSlice.whole
+    var pods: [EndpointAddress: Pod] = [:]
     private var cluster: EndpointAddress?
     private var clusterState = State.idle
     private var told = RevisionBackends.pods([])
@@ -105,7 +140,12 @@ public struct PodFinder: Sendable {
     /// When `timeout` is to be called next.
     public var deadline: Instant {
         var next = Instant.distantFuture
-        for pod in pods.values { if case .pausing(let until) = pod.state { next = min(next, until) } }
+        for pod in pods.values {
+            switch pod.state {
+            case .pausing(let until), .doubted(_, let until): next = min(next, until)
+            case .idle, .asking, .healthy: break
+            }
+        }
         if case .pausing(let until) = clusterState { next = min(next, until) }
         return next
     }
@@ -146,8 +186,9 @@ public struct PodFinder: Sendable {
         } else if var pod = pods[question.address], pod.state == .asking(question.number) {
             pod.lastOutcome = outcome
             if outcome == .ready {
-                if pod.isSuspected { actions.append(.resume(question.address)) }
-                pod.isSuspected = false
+                if pod.suspicion != .none { actions.append(.resume(question.address)) }
+                if pod.suspicion == .answered { trust(&pod, question.address, now, &actions) }
+                pod.suspicion = .none
                 pod.state = .healthy
                 pod.pause = settings.firstPauseMilliseconds
             } else {
@@ -155,6 +196,8 @@ public struct PodFinder: Sendable {
                 pod.pause = min(pod.pause * 2, settings.longestPauseMilliseconds)
             }
             pods[question.address] = pod
+        } else {
+            doubtAnswered(question, outcome, now, &actions)
         }
         settle(now, &actions)
         return actions
@@ -168,12 +211,14 @@ public struct PodFinder: Sendable {
             settle(now, &actions)
             // It goes out of use with the update above; what comes next is a question.
             actions += timeout(now: now)
-        } else if var pod = pods[address], pod.state == .healthy {
-            pod.isSuspected = true
+        } else if var pod = pods[address], pod.state != .idle, pod.isUsed, pod.suspicion != .refused {
+            pod.suspicion = .refused
             pod.pause = settings.firstPauseMilliseconds
             pod.youngUntil = now.adding(milliseconds: settings.youthMilliseconds)
+            if case .doubted(let number, _) = pod.state { pod.state = .asking(number) }
             pods[address] = pod
-            ask(address, &actions)
+            if pod.state == .healthy { ask(address, &actions) }
+            relieve(now, &actions)
         }
         return actions
     }
@@ -181,6 +226,7 @@ public struct PodFinder: Sendable {
     /// Asks whoever's pause is over.
     public mutating func timeout(now: Instant) -> [Action] {
         var actions: [Action] = []
+        doubtsEnd(now, &actions)
         let due = pods.compactMap { address, pod -> EndpointAddress? in
             guard case .pausing(let until) = pod.state, until <= now else { return nil }
             return address
@@ -201,8 +247,8 @@ public struct PodFinder: Sendable {
     }
 
     private mutating func drop(_ address: EndpointAddress, _ actions: inout [Action]) {
-        guard let pod = pods.removeValue(forKey: address) else { return }
-        if case .asking(let number) = pod.state { actions.append(.cancel(Question(address: address, number: number))) }
+        guard var pod = pods.removeValue(forKey: address) else { return }
+        retract(&pod, address, &actions)
     }
 
     private mutating func place(
@@ -219,7 +265,8 @@ public struct PodFinder: Sendable {
         let hasRisen = old?.isReady == false && isReady
         if hasFallen {
             // Kubernetes has seen it fail: it must prove itself again, if it may be used at all.
-            pod.isSuspected = false
+            pod.suspicion = .none
+            if case .doubted = pod.state { retract(&pod, address, &actions) }
             if pod.state == .healthy { pod.state = .idle }
             if !settings.allowsEarlyPods { retract(&pod, address, &actions) }
         }
@@ -237,14 +284,23 @@ public struct PodFinder: Sendable {
     private func mayBeUsed(_ pod: Pod) -> Bool { pod.isReady || settings.allowsEarlyPods }
 
     private func retract(_ pod: inout Pod, _ address: EndpointAddress, _ actions: inout [Action]) {
-        if case .asking(let number) = pod.state { actions.append(.cancel(Question(address: address, number: number))) }
+        switch pod.state {
+        case .asking(let number), .doubted(let number, _):
+            actions.append(.cancel(Question(address: address, number: number)))
+        case .idle, .pausing, .healthy: break
+        }
         pod.state = .idle
     }
 
     private mutating func ask(_ address: EndpointAddress, _ actions: inout [Action]) {
+        let question = makeQuestion(address)
+        pods[address]?.state = .asking(question.number)
+        actions.append(.ask(question))
+    }
+
+    mutating func makeQuestion(_ address: EndpointAddress) -> Question {
         lastNumber += 1
-        pods[address]?.state = .asking(lastNumber)
-        actions.append(.ask(Question(address: address, number: lastNumber)))
+        return Question(address: address, number: lastNumber)
     }
 
     private mutating func cancelCluster(_ actions: inout [Action]) {
@@ -269,6 +325,7 @@ public struct PodFinder: Sendable {
         }
         toldPods = used
         actions.append(.update(told))
+        relieve(now, &actions)
     }
 
     /// The service's address is asked when every pod has failed for a reason that a mesh may have. It leads to ready
@@ -282,8 +339,8 @@ public struct PodFinder: Sendable {
             let asked = pods.values.filter(mayBeUsed)
             guard asked.allSatisfy({ $0.lastOutcome == .unreachable && !$0.isUsed }) else { return }
         }
-        lastNumber += 1
-        clusterState = .asking(lastNumber)
-        actions.append(.ask(Question(address: cluster, number: lastNumber)))
+        let question = makeQuestion(cluster)
+        clusterState = .asking(question.number)
+        actions.append(.ask(question))
     }
 }

@@ -4,6 +4,7 @@ import DataPlane
 import EventLoop
 import Knative
 import Primitives
+import Telemetry
 
 /// One revision at this activator: who may enter and who waits (the gate), which of its pods take requests (the
 /// finder), and which of those are this activator's (the slice). Owned by the control thread.
@@ -50,9 +51,15 @@ final class RevisionThrottler {
         timeouts.total = nanoseconds(revision.timeoutSeconds)
         timeouts.responseStart = nanoseconds(revision.responseStartTimeoutSeconds)
         timeouts.idle = nanoseconds(revision.idleTimeoutSeconds)
+        let name = revision.name
+        let labels =
+            context.labelsRevisions
+            ? RevisionLabels(
+                number: id, namespace: name.namespace, service: revision.service,
+                configuration: revision.configuration, name: name.name) : nil
         return RevisionTarget(
-            id: id, name: revision.name.name, namespace: revision.name.namespace, gate: gate, timeouts: timeouts,
-            upstreamProtocol: .asInbound, upstreamSecurity: context.security(revision.name.namespace),
+            id: id, name: name.name, namespace: name.namespace, gate: gate, timeouts: timeouts,
+            upstreamProtocol: .asInbound, upstreamSecurity: context.security(name.namespace), labels: labels,
             workerCount: context.workers.count, now: context.loop.now)
     }
 
@@ -101,6 +108,7 @@ final class RevisionThrottler {
     func setActivators(_ addresses: [UInt32], own: UInt32) {
         guard let new = PodSlice(of: own, among: addresses), new != slice else { return }
         slice = new
+        if revision.containerConcurrency > 0 { finder.slice = new }
         apply(finder.backends)
     }
 
@@ -108,6 +116,12 @@ final class RevisionThrottler {
     func suspected(_ endpoint: Endpoint) {
         let asked = servingAddresses.first { $0.value == endpoint.address }?.key ?? endpoint.address
         perform(finder.suspect(asked, now: MonotonicClock.now()))
+    }
+
+    /// Answers of an endpoint raise a doubt.
+    func doubted(_ endpoint: Endpoint) {
+        let asked = servingAddresses.first { $0.value == endpoint.address }?.key ?? endpoint.address
+        perform(finder.doubt(asked, now: MonotonicClock.now()))
     }
 
     /// A retired endpoint has answered its last request.
@@ -136,11 +150,27 @@ final class RevisionThrottler {
             case .cancel(let question): probes.removeValue(forKey: question)?.cancel()
             case .update(let backends): apply(backends)
             case .resume(let address):
-                guard let endpoint = endpoints[servingAddresses[address] ?? address] else { continue }
+                guard let endpoint = serving(address) else { continue }
                 context.deliver(gate.resume(endpoint), of: target)
+            case .suspend(let address): setAside(address)
+            case .trust(let address, let until, let isSpared):
+                serving(address)?.health.keepQuiet(until: until.nanoseconds)
+                if isSpared { context.counts.spared += 1 }
             }
         }
         armTimer()
+    }
+
+    /// The endpoint that serves what was asked at `address`.
+    private func serving(_ address: EndpointAddress) -> Endpoint? { endpoints[servingAddresses[address] ?? address] }
+
+    /// A pod in doubt did not answer well: no requests until it does.
+    private func setAside(_ address: EndpointAddress) {
+        guard let endpoint = serving(address), gate.suspend(endpoint) else { return }
+        context.counts.setAside += 1
+        context.logger.info(
+            "pod set aside: it does not say that it is ready",
+            metadata: ["revision": "\(revision.name.namespace)/\(revision.name.name)", "pod": "\(address)"])
     }
 
     private func ask(_ question: PodFinder.Question) {

@@ -4,6 +4,16 @@ import DataPlane
 import EventLoop
 import Logging
 
+/// How often answers of pods raised a doubt, and what came of it, since the start.
+struct DoubtCounts {
+    /// By the mark of a queue-proxy that is ending, and by failures in a row.
+    var marked: UInt64 = 0
+    var failed: UInt64 = 0
+    /// Pods that took no requests for it, and those that would have, were there enough others.
+    var setAside: UInt64 = 0
+    var spared: UInt64 = 0
+}
+
 /// What the throttlers of all revisions share. Owned by the control thread.
 final class ThrottlerContext {
     let loop: Loop
@@ -13,8 +23,12 @@ final class ThrottlerContext {
     let logger: Logger
     /// TLS to the pods of a namespace; nil: plain TCP.
     var security: (String) -> UpstreamSecurity? = { _ in nil }
+    /// Whether targets have names for telemetry.
+    var labelsRevisions = false
     /// Whose an endpoint is, from its making until it has gone.
     var owners: [ObjectIdentifier: RevisionThrottler] = [:]
+    /// What became of pods whose answers raised a doubt.
+    var counts = DoubtCounts()
     private var numbers = EndpointNumbers()
     private var lastTarget: UInt64 = 0
 

@@ -35,7 +35,8 @@ extension Worker {
     /// Writes the head as HTTP/1.1 into the output list's memory. `fields` are those of `parts`.
     func writeResponseHead(_ parts: ResponseParts, _ fields: borrowing FieldTable, _ exchange: ExchangePointer) {
         HeadWriter.writeStatusLine(parts.status, reason: parts.reason, to: &output.writer)
-        HeadWriter.writeFields(fields, of: parts.bytes, excluding: [], to: &output.writer)
+        HeadWriter.writeFields(fields, of: parts.bytes, excluding: Self.keptFromClients, to: &output.writer)
+        if marksEnding(exchange) { output.writer.append("X-Envoy-Immediate-Health-Check-Fail: true\r\n") }
         if exchange.pointee.responseIsChunked {
             output.writer.append("Transfer-Encoding: chunked\r\n")
         } else if parts.reason == nil, parts.framing == .none, !parts.isBodyless, exchange.pointee.method != .head,
@@ -59,9 +60,10 @@ extension Worker {
     }
 
     /// Fills `streamFields` with the head for a client of HTTP/2. Uses the output list's memory.
-    func fillResponse(_ parts: ResponseParts, _ fields: borrowing FieldTable) {
+    func fillResponse(_ parts: ResponseParts, _ fields: borrowing FieldTable, _ exchange: ExchangePointer) {
         streamFields.beginResponse(status: parts.status)
-        streamFields.append(fields, of: parts.bytes)
+        streamFields.append(fields, of: parts.bytes, excluding: Self.keptFromClients)
+        if marksEnding(exchange) { streamFields.append("x-envoy-immediate-health-check-fail", ByteView("true")) }
         if !fields.present.contains(.date) { appendDate() }
     }
 

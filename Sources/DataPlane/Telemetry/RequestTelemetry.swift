@@ -21,6 +21,8 @@ public final class RequestTelemetry: Sendable {
         public var podIP = ""
         /// Whether metrics are kept. Default false.
         public var keepsMetrics = false
+        /// Series of metrics that a worker tells apart. Default 256.
+        public var seriesLimit = RequestMetrics.seriesLimit
         /// Whether those of the old names (`revision_…`) are kept as well. Default false.
         public var keepsLegacyMetrics = false
         /// Whether the page of metrics has the names of Knative from 1.19 on. Default yes.
@@ -63,7 +65,9 @@ public final class RequestTelemetry: Sendable {
         self.settings = settings
         metrics =
             settings.keepsMetrics
-            ? (0..<workerCount).map { _ in RequestMetrics(includesLegacy: settings.keepsLegacyMetrics) } : []
+            ? (0..<workerCount).map { _ in
+                RequestMetrics(includesLegacy: settings.keepsLegacyMetrics, seriesLimit: settings.seriesLimit)
+            } : []
         resource = TraceResource(attributes: settings.identity.attributes)
         spans = try Mailbox()
     }

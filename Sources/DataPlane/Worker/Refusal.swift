@@ -120,6 +120,14 @@ enum Refusal: Equatable {
         }
     }
 
+    /// Whether the endpoint that had the request failed as a gateway does (Envoy's `gateway_failure`).
+    var isEndpointsFault: Bool {
+        switch self {
+        case .upstreamReset, .upstreamTLS, .badResponse, .activatorTimeout: true
+        default: false
+        }
+    }
+
     /// Whether the client should come back soon: we are full, not broken.
     var hasRetryAfter: Bool {
         switch self {

@@ -228,6 +228,7 @@ extension Worker {
         guard exchange.pointee.stage != .ended else { return }
         guard let connection = downstreams[exchange.pointee.downstream] else { return clientGone(exchange) }
         let refusal = isActivator ? refusal.ofActivator : refusal
+        if isActivator, refusal.isEndpointsFault { noteFailure(exchange) }
         exchange.pointee.flags.insert(ResponseFlags(refusal.flag))
         abortUpstream(exchange)
         if exchange.pointee.isStream {

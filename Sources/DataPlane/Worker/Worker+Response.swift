@@ -167,6 +167,7 @@ extension Worker {
     func prepareResponse(
         _ parts: ResponseParts, _ fields: borrowing FieldTable, _ exchange: ExchangePointer, _ connection: Downstream
     ) -> Bool {
+        if isActivator { judge(parts.status, fields.present, exchange) }
         // A pod of HTTP/2 may end such a stream after its head: that is no body, and no chunks may come of it.
         let isBodyless = parts.isBodyless || exchange.pointee.method == .head
         let hasUnknownLength = !isBodyless && (parts.framing == .chunked || parts.framing == .untilClose)

@@ -11,7 +11,7 @@ extension Worker {
         _ parts: ResponseParts, _ fields: borrowing FieldTable, _ exchange: ExchangePointer, _ connection: Downstream
     ) -> Bool {
         output.clear()
-        fillResponse(parts, fields)
+        fillResponse(parts, fields, exchange)
         // The stream of a pod that has not ended yet is waited for, whatever length it told: ours ends with it.
         let isEmpty = exchange.pointee.upstreamStream == .none && parts.framing == .length(0)
         return submitHead(hasBody: parts.framing != .none && !isEmpty, exchange, connection)

@@ -134,6 +134,7 @@ extension Worker {
     /// The request has a slot.
     func telemetryDispatches(_ exchange: ExchangePointer, _ telemetry: WorkerTelemetry) {
         if let note = NotePointer(exchange.pointee.note) { note.note.pointee.hasLeftQueue = true }
+        guard isSidecar else { return }
         let gate = exchange.pointee.target.gate
         guard gate.concurrency > 0, telemetry.metrics != nil, let endpoint = exchange.pointee.endpoint else { return }
         telemetry.shared.note(queueDepth: endpoint.inFlight + gate.waiting)
@@ -153,7 +154,7 @@ extension Worker {
             let duration = now.nanoseconds(since: exchange.pointee.arrivedAt)
             writeLine(
                 note, connection, exchange.pointee.clientVersion, status: exchange.pointee.status,
-                bytes: exchange.pointee.bytesSent, nanoseconds: duration, log)
+                bytes: exchange.pointee.bytesSent, nanoseconds: duration, log, exchange.pointee.target.labels)
         }
         buffers.release(&exchange.pointee.note)
     }
@@ -166,6 +167,7 @@ extension Worker {
         labels.isTLS = note.note.pointee.isTLS
         labels.protocolVersion = exchange.pointee.clientVersion.number
         labels.status = UInt16(clamping: exchange.pointee.status)
+        labels.revision = exchange.pointee.target.labels
         let requestBytes = exchange.pointee.bytesReceived
         metrics.record(
             labels, nanoseconds: now.nanoseconds(since: exchange.pointee.arrivedAt),
@@ -174,10 +176,10 @@ extension Worker {
             requestBytes: requestBytes, responseBytes: exchange.pointee.bytesSent)
     }
 
-    /// Writes the line of a request into the lines of this wake-up.
+    /// Writes the line of a request into the lines of this wake-up. `labels`: whose it is, if not the process's.
     func writeLine(
         _ note: NotePointer, _ connection: Downstream, _ version: HTTPVersion, status: Int, bytes: UInt64,
-        nanoseconds: UInt64, _ log: RequestLogTexts
+        nanoseconds: UInt64, _ log: RequestLogTexts, _ labels: RevisionLabels? = nil
     ) {
         for index in 0..<note.note.pointee.fieldCount {
             let field = note.field(index)
@@ -195,7 +197,7 @@ extension Worker {
         record.status = status == 0 ? 200 : UInt16(clamping: status)
         record.responseBytes = bytes
         record.latencyNanoseconds = nanoseconds
-        record.revision = log.revision
+        record.revision = labels?.log ?? log.revision
         withPeerAddress(connection) { peer in
             record.remoteAddress = peer
             guard log.log.write(record, to: &logLines.writer) == .noRoom else { return }
@@ -250,10 +252,14 @@ extension Worker {
         server.status = UInt16(clamping: exchange.pointee.status)
         server.userAgent = note[.userAgent]
         server.forwardedFor = note[.forwardedFor]
-        server.routeTag = note[.routeTag]
+        let labels = exchange.pointee.target.labels
+        if labels == nil { server.routeTag = note[.routeTag] }
+        server.revision = labels?.log
         server.requestBytes = exchange.pointee.bytesReceived
         server.responseBytes = exchange.pointee.bytesSent
-        if note.note.pointee.hasLeftQueue { appendClientSpan(exchange, note, end: end, telemetry) }
+        let parent =
+            isActivator ? appendParts(exchange, note, end: end, telemetry) : note.note.pointee.server.spanID
+        if note.note.pointee.hasLeftQueue { appendClientSpan(exchange, note, parent: parent, end: end, telemetry) }
         if let connection = downstreams[exchange.pointee.downstream] {
             withPeerAddress(connection) { peer in
                 server.peer = peer
@@ -264,12 +270,41 @@ extension Worker {
         }
     }
 
-    /// The span of the exchange with the container, from leaving the queue on.
-    private func appendClientSpan(
+    /// An activator's parts of the work (spec/dataplane 3.4): the wait for a slot, `throttler_try`, and behind it
+    /// `activator_proxy`. Returns whose part the exchange with the pod is.
+    private func appendParts(
         _ exchange: ExchangePointer, _ note: NotePointer, end: UInt64, _ telemetry: WorkerTelemetry
+    ) -> UInt64 {
+        let context = note.note.pointee.server
+        let start = end &- now.nanoseconds(since: exchange.pointee.arrivedAt)
+        let hasLeft = note.note.pointee.hasLeftQueue
+        let granted = hasLeft ? end &- now.nanoseconds(since: exchange.pointee.grantedAt) : end
+        appendPart("throttler_try", from: start, to: granted, of: note, telemetry)
+        guard hasLeft else { return context.spanID }
+        return appendPart("activator_proxy", from: granted, to: end, of: note, telemetry)
+    }
+
+    /// Appends a part of the work and returns its id.
+    @discardableResult
+    private func appendPart(
+        _ name: StaticString, from start: UInt64, to end: UInt64, of note: NotePointer, _ telemetry: WorkerTelemetry
+    ) -> UInt64 {
+        let server = note.note.pointee.server
+        var part = RequestSpan(.internal, context: server.child(isSampled: true, random: &telemetry.random))
+        part.name = name
+        part.parentSpanID = server.spanID
+        part.traceState = note[.traceState]
+        (part.startUnixNanoseconds, part.endUnixNanoseconds) = (start, end)
+        append(part, telemetry)
+        return part.context.spanID
+    }
+
+    /// The span of the exchange with the upstream, from leaving the queue on.
+    private func appendClientSpan(
+        _ exchange: ExchangePointer, _ note: NotePointer, parent: UInt64, end: UInt64, _ telemetry: WorkerTelemetry
     ) {
         var client = RequestSpan(.client, context: note.note.pointee.client)
-        client.parentSpanID = note.note.pointee.server.spanID
+        client.parentSpanID = parent
         client.traceState = note[.traceState]
         client.startUnixNanoseconds = end &- now.nanoseconds(since: exchange.pointee.grantedAt)
         client.endUnixNanoseconds = end

@@ -44,14 +44,36 @@ public struct TelemetryPlan: Sendable {
     public init(
         _ configuration: QueueConfiguration, trustFiles: [String] = TrustFiles.usual
     ) throws(Failure) {
-        let settings = configuration.observability
+        try self.init(
+            configuration.observability, identity: Self.identity(configuration),
+            podIP: configuration.revision.podIP, names: configuration.metricNames,
+            isCurrent: configuration.generation == .current, trustFiles: trustFiles)
+    }
+
+    /// The plan of a role that serves many revisions, in whose log and metrics each request's own names stand.
+    ///
+    /// - Parameters:
+    ///   - identity: whose telemetry it is, without a revision.
+    ///   - trustFiles: as above.
+    /// - Throws: as above.
+    public init(
+        ofRole settings: ObservabilitySettings, identity: TelemetryIdentity, trustFiles: [String] = TrustFiles.usual
+    ) throws(Failure) {
+        try self.init(
+            settings, identity: identity, podIP: "", names: .current, isCurrent: true, trustFiles: trustFiles)
+        requests.seriesLimit = Telemetry.RequestMetrics.manyRevisionsSeriesLimit
+    }
+
+    private init(
+        _ settings: ObservabilitySettings, identity: TelemetryIdentity, podIP: String, names: MetricNames,
+        isCurrent: Bool, trustFiles: [String]
+    ) throws(Failure) {
         var problems: [ConfigurationProblem] = []
-        let isCurrent = configuration.generation == .current
         var draft = Draft(isCurrent: isCurrent)
-        draft.requests.identity = Self.identity(configuration)
-        draft.requests.podIP = configuration.revision.podIP
+        draft.requests.identity = identity
+        draft.requests.podIP = podIP
         draft.take(settings.requestLog, &problems)
-        draft.take(settings.requestMetrics, names: configuration.metricNames)
+        draft.take(settings.requestMetrics, names: names)
         draft.take(settings.tracing, settings.sampling)
         (requests, spans, metrics, prometheus) = (draft.requests, draft.spans, draft.metrics, draft.prometheus)
         (metricsIntervalMilliseconds, warnings) = (draft.intervalMilliseconds, draft.warnings)

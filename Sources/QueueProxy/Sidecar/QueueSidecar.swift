@@ -37,7 +37,7 @@ public final class QueueSidecar {
     private let readiness: ReadinessCheck
     private let certificates: CertificateWatch?
     /// Request log, metrics and spans.
-    private let telemetry: SidecarTelemetry
+    private let telemetry: ProcessTelemetry
     /// What the last run of the probes said; so the log tells changes only.
     private var lastReadiness: (isReady: Bool, reason: String)?
     private var exitStatus: Int32 = 0
@@ -74,7 +74,7 @@ public final class QueueSidecar {
         } catch {
             throw SidecarFailure(reasons: [("cannot start", [("error", "\(error)")])])
         }
-        telemetry = try SidecarTelemetry(configuration, loop: loop, log: log)
+        telemetry = try ProcessTelemetry(configuration, loop: loop, log: log)
         var options = WorkerOptions()
         options.count = configuration.workers
         options.limits = DataPlaneLimits(sidecar: configuration, files: Machine.raiseFileLimit())
@@ -229,7 +229,7 @@ public final class QueueSidecar {
             case .descriptorsExhausted:
                 log.write(.warn, "file descriptors have run out; connections wait", [])
             // A sidecar's container has no platform that starts it, and is always its one endpoint.
-            case .demand, .suspect, .idle, .dispatched, .arrived: break
+            case .demand, .suspect, .idle, .dispatched, .arrived, .doubt: break
             }
         }
     }

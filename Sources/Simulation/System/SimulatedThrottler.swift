@@ -258,6 +258,7 @@ final class SimulatedThrottler {
                 suspendedSince[endpoint.id] = nil
                 world.note(.resumed)
                 deliver(gate.resume(endpoint))
+            case .suspend, .trust: world.expect(false, "\(label): nobody has a doubt")
             }
         }
         check()

@@ -115,6 +115,8 @@ public struct OTLPMetrics: Sendable {
         var sums: [String: Point] = [:]
         for series in MetricSnapshot.series(of: workers) {
             let cells = series.cells(of: family.measure)
+            // The durations of invocations are a queue-proxy's.
+            guard series.revision == nil || family.attributes != .status else { continue }
             guard cells.dropLast().contains(where: { $0 > 0 }) else { continue }
             let attributes = attributes(family.attributes, of: series)
             let key = attributes.map { "\($0.name)=\($0.value)" }.joined(separator: "\n")
@@ -137,13 +139,23 @@ public struct OTLPMetrics: Sendable {
             status == 0 ? [] : [("http.response.status_code", .number(status))]
         if kind == .status { return statuses }
         let isServer = kind == .server
-        let port = isServer ? series.port : identity.upstreamPort == 80 ? 0 : UInt64(identity.upstreamPort)
+        var port = isServer ? series.port : identity.upstreamPort == 80 ? 0 : UInt64(identity.upstreamPort)
         var attributes: [(name: StaticString, value: AttributeValue)] = [
-            ("http.request.method", .text(series.method)), ("kn.route.tag", .text(series.routeTag)),
-            ("network.protocol.name", .text("http")), ("network.protocol.version", .text(series.protocolVersion)),
-            ("server.address", .text(isServer ? series.host : "127.0.0.1")),
-            ("url.scheme", .text(isServer ? series.scheme : "http")),
+            ("http.request.method", .text(series.method)), ("network.protocol.name", .text("http")),
+            ("network.protocol.version", .text(series.protocolVersion)),
         ]
+        if let revision = series.revision {
+            attributes += revision.attributes.map { (name: $0.name, value: AttributeValue.text($0.value)) }
+            // The pods of a revision are many; it stands for them.
+            if !isServer { port = 0 }
+        } else {
+            attributes.append(("kn.route.tag", .text(series.routeTag)))
+        }
+        if isServer {
+            attributes += [("server.address", .text(series.host)), ("url.scheme", .text(series.scheme))]
+        } else if series.revision == nil {
+            attributes += [("server.address", .text("127.0.0.1")), ("url.scheme", .text("http"))]
+        }
         if port != 0 { attributes.append(("server.port", .number(port))) }
         if status == 0, !isServer { attributes.append(("error.type", .text("_OTHER"))) }
         return attributes + statuses

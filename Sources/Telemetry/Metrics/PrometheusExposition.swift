@@ -1,6 +1,6 @@
 import Primitives
 
-/// The page of `/metrics` on port 9091: Knative's request metrics summed over the workers.
+/// The page of `/metrics` on port 9091 (an activator's: 9090): Knative's request metrics summed over the workers.
 ///
 /// Names, labels, help and order are those that OpenTelemetry's exporter for Prometheus gives Knative's instruments,
 /// and behind a setting those of Knative until 1.18. For the control side: it allocates.
@@ -153,6 +153,8 @@ public struct PrometheusExposition: Sendable {
         var sums: [String: [UInt64]] = [:]
         for series in series {
             let cells = series.cells(of: measure)
+            // The durations of invocations, and all old names, are a queue-proxy's.
+            guard series.revision == nil || kind == .server || kind == .client else { continue }
             guard cells.dropLast().contains(where: { $0 > 0 }) else { continue }
             let labels = PrometheusText.labels(labels(kind, of: series))
             guard let sum = sums[labels] else {
@@ -177,25 +179,40 @@ public struct PrometheusExposition: Sendable {
                 ("response_code", series.status), ("response_code_class", "\(series.status.prefix(1))xx"),
                 ("route_tag", RouteTag.legacyName(series.routeTag)),
             ]
-        case .server, .client:
-            var labels =
-                scope.labels + [
-                    ("http_request_method", series.method), ("kn_route_tag", series.routeTag),
-                    ("network_protocol_name", "http"),
-                    ("network_protocol_version", series.protocolVersion),
-                    ("server_address", kind == .server ? series.host : "127.0.0.1"),
-                    ("url_scheme", kind == .server ? series.scheme : "http"),
-                ]
-            let port = kind == .server ? series.port : identity.upstreamPort == 80 ? 0 : UInt64(identity.upstreamPort)
-            // No response came: OpenTelemetry leaves the status out, and a client names the error.
-            if series.status != "0" {
-                labels.append(("http_response_status_code", series.status))
-            } else if kind == .client {
-                labels.append(("error_type", "_OTHER"))
-            }
-            if port != 0 { labels.append(("server_port", String(port))) }
-            return labels
+        case .server, .client: return requestLabels(of: series, scope, isServer: kind == .server)
         }
+    }
+
+    /// In a sidecar the upstream is the container; in an activator it is one of many pods, which the revision stands
+    /// for.
+    private func requestLabels(
+        of series: MetricSnapshot, _ scope: Scope, isServer: Bool
+    ) -> [PrometheusText.Label] {
+        var labels =
+            scope.labels + [
+                ("http_request_method", series.method), ("network_protocol_name", "http"),
+                ("network_protocol_version", series.protocolVersion),
+            ]
+        var port = isServer ? series.port : identity.upstreamPort == 80 ? 0 : UInt64(identity.upstreamPort)
+        if let revision = series.revision {
+            labels += revision.attributes.map { (name: "\($0.name)".replacingDots, value: $0.value) }
+            if !isServer { port = 0 }
+        } else {
+            labels.append(("kn_route_tag", series.routeTag))
+        }
+        if isServer {
+            labels += [("server_address", series.host), ("url_scheme", series.scheme)]
+        } else if series.revision == nil {
+            labels += [("server_address", "127.0.0.1"), ("url_scheme", "http")]
+        }
+        // No response came: OpenTelemetry leaves the status out, and a client names the error.
+        if series.status != "0" {
+            labels.append(("http_response_status_code", series.status))
+        } else if !isServer {
+            labels.append(("error_type", "_OTHER"))
+        }
+        if port != 0 { labels.append(("server_port", String(port))) }
+        return labels
     }
 
     private var legacyIdentity: [PrometheusText.Label] {
@@ -216,15 +233,17 @@ struct MetricSnapshot {
     var host = ""
     var port: UInt64 = 0
     var routeTag = ""
+    let revision: RevisionLabels?
     let isOverflow: Bool
     private var values: [UInt64]
 
     private init(_ series: RequestMetrics.Series) {
         isOverflow = series.isOverflow
+        revision = series.revision
         values = (0..<series.cells.count).map { series.cells[$0] }
         guard !isOverflow else { return }
         let parts = series.key.split(separator: ASCII.lf, omittingEmptySubsequences: false)
-        assert(parts.count == 6)
+        assert(parts.count == (revision == nil ? 6 : 7))
         let texts = parts.map { String(decoding: $0, as: UTF8.self) }
         (status, scheme, method, protocolVersion, routeTag) = (texts[0], texts[1], texts[2], texts[3], texts[5])
         parts[4].withUnsafeBytes { bytes in

@@ -15,6 +15,8 @@ public struct MetricLabels {
     public var routeTag = ByteView.empty
     /// Status of the response; 500 if the exchange failed inside the proxy.
     public var status: UInt16 = 0
+    /// Whose request it is, in a role that serves many revisions; nil in a sidecar.
+    public var revision: RevisionLabels?
 
     /// Labels that say nothing yet.
     public init() {}
@@ -26,6 +28,8 @@ public struct MetricLabels {
 public final class RequestMetrics: Sendable {
     /// Most series a worker tells apart; all beyond share one, with the label `otel_metric_overflow="true"`.
     public static let seriesLimit = 256
+    /// The same for a role that serves many revisions.
+    public static let manyRevisionsSeriesLimit = 4_096
     /// Most bytes of a host or a route tag in a label; longer ones are cut off.
     public static let labelLimit = 128
 
@@ -56,12 +60,14 @@ public final class RequestMetrics: Sendable {
         let key: [UInt8]
         let hash: UInt64
         let isOverflow: Bool
+        let revision: RevisionLabels?
         let cells: MetricCells
 
-        init(key: [UInt8], hash: UInt64, isOverflow: Bool) {
+        init(key: [UInt8], hash: UInt64, isOverflow: Bool, revision: RevisionLabels? = nil) {
             self.key = key
             self.hash = hash
             self.isOverflow = isOverflow
+            self.revision = revision
             cells = MetricCells(count: RequestMetrics.offsets[Measure.allCases.count])
         }
     }
@@ -78,10 +84,12 @@ public final class RequestMetrics: Sendable {
 
     /// Metrics of a worker without a series.
     ///
-    /// - Parameter includesLegacy: whether the histograms of the `revision_*` names are kept as well.
-    public init(includesLegacy: Bool = false) {
+    /// - Parameters:
+    ///   - includesLegacy: whether the histograms of the `revision_*` names are kept as well.
+    ///   - seriesLimit: most series that are told apart.
+    public init(includesLegacy: Bool = false, seriesLimit: Int = RequestMetrics.seriesLimit) {
         self.includesLegacy = includesLegacy
-        table = SeriesTable(limit: RequestMetrics.seriesLimit)
+        table = SeriesTable(limit: seriesLimit)
     }
 
     /// A request is over. Not for probes, which count nowhere.
@@ -187,7 +195,8 @@ final class SeriesTable: @unchecked Sendable {
         }
         count += 1
         let copy = Array(UnsafeBufferPointer(start: key.base, count: key.count))
-        let series = RequestMetrics.Series(key: copy, hash: hash, isOverflow: false)
+        let series = RequestMetrics.Series(
+            key: copy, hash: hash, isOverflow: false, revision: labels.revision)
         let bits = UInt(bitPattern: Unmanaged.passRetained(series).toOpaque())
         (slots + index).pointee.store(bits, ordering: .releasing)
         return series
@@ -206,7 +215,7 @@ final class SeriesTable: @unchecked Sendable {
         return Unmanaged<RequestMetrics.Series>.fromOpaque(pointer).takeUnretainedValue()
     }
 
-    /// FNV-1a, which is enough for a table that cannot grow: at worst a stranger makes it search 512 slots.
+    /// FNV-1a, which is enough for a table that cannot grow: at worst a stranger makes it search all of its slots.
     private static func hash(_ key: ByteView) -> UInt64 {
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         for index in 0..<key.count { hash = (hash ^ UInt64(key.base[index])) &* 0x100_0000_01B3 }
@@ -215,7 +224,8 @@ final class SeriesTable: @unchecked Sendable {
 }
 
 extension ByteWriter {
-    /// Appends labels as the key of their series: status, flags, then the texts with an LF between them.
+    /// Appends labels as the key of their series: status, flags, then the texts with an LF between them; last the
+    /// number of the revision, if there is one.
     fileprivate mutating func append(key labels: MetricLabels) {
         append(decimal: UInt64(labels.status))
         append(ASCII.lf)
@@ -228,6 +238,9 @@ extension ByteWriter {
         append(cut: labels.host, limit: RequestMetrics.labelLimit)
         append(ASCII.lf)
         append(cut: labels.routeTag, limit: RequestMetrics.labelLimit)
+        guard let revision = labels.revision else { return }
+        append(ASCII.lf)
+        append(decimal: revision.number)
     }
 
     private mutating func append(cut text: ByteView, limit: Int) {

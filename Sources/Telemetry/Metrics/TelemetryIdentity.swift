@@ -10,6 +10,8 @@ public struct TelemetryIdentity: Sendable {
     public var revision = ""
     /// Name of the pod (`SERVING_POD`).
     public var pod = ""
+    /// Name of the container, `k8s.container.name`.
+    public var container = "queue-proxy"
     /// `service.name`; empty means the Service, else the Configuration, the revision or the pod, as Knative chooses.
     public var serviceName = ""
     /// `service.version`.
@@ -26,7 +28,7 @@ public struct TelemetryIdentity: Sendable {
     public var attributes: [(name: String, value: String)] {
         let chosen = [serviceName, service, configuration, revision, pod].first { !$0.isEmpty } ?? ""
         let all = [
-            ("k8s.container.name", "queue-proxy"), ("k8s.namespace.name", namespace), ("k8s.pod.name", pod),
+            ("k8s.container.name", container), ("k8s.namespace.name", namespace), ("k8s.pod.name", pod),
             ("kn.configuration.name", configuration), ("kn.revision.name", revision), ("kn.service.name", service),
             ("service.instance.id", pod), ("service.name", chosen), ("service.version", version),
         ]

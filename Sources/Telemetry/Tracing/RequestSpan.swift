@@ -7,6 +7,8 @@ import Primitives
 public struct RequestSpan {
     /// Which side of the proxy it tells of. The raw value is OTLP's `SpanKind`.
     public enum Kind: UInt8, Sendable {
+        /// Neither: a part of the work, with a name of its own.
+        case `internal` = 1
         /// From the caller's request to the end of our response.
         case server = 2
         /// From our request to the end of the upstream's response.
@@ -15,6 +17,10 @@ public struct RequestSpan {
 
     /// Which side it tells of.
     public var kind = Kind.server
+    /// The name of an internal span; the others have theirs from the method.
+    public var name: StaticString = ""
+    /// Server side only: the revision, in a role that serves many.
+    public var revision: RequestLogRevision?
     /// The span's own context.
     public var context: TraceContext
     /// The span it belongs to; 0 for none.

@@ -146,7 +146,13 @@ extension ByteWriter {
         }
         let name = beginMessage(field: 5)
         if span.kind == .client { append("HTTP ") }
-        if KnownMethod.isKnown(span.method) { append(span.method) } else if span.kind == .server { append("HTTP") }
+        if span.kind == .internal {
+            append(span.name)
+        } else if KnownMethod.isKnown(span.method) {
+            append(span.method)
+        } else if span.kind == .server {
+            append("HTTP")
+        }
         endMessage(at: name)
         append(field: 6, varint: UInt64(span.kind.rawValue))
         append(field: 7, fixed64: span.startUnixNanoseconds)
@@ -154,6 +160,7 @@ extension ByteWriter {
         switch span.kind {
         case .server: appendServerAttributes(of: span)
         case .client: appendClientAttributes(of: span)
+        case .internal: break
         }
         appendStatus(of: span)
         // The trace's flags, that it is known whether the parent is remote, and whether it is.
@@ -177,6 +184,12 @@ extension ByteWriter {
         appendAttribute("url.path", text: RequestTarget(span.target).path)
         appendAttribute("network.protocol.version", text: span.protocolVersion)
         appendAttribute("kn.route.tag", text: span.routeTag)
+        if let revision = span.revision {
+            appendAttribute("kn.service.name", text: revision.service)
+            appendAttribute("kn.configuration.name", text: revision.configuration)
+            appendAttribute("kn.revision.name", text: revision.name)
+            appendAttribute("k8s.namespace.name", text: revision.namespace)
+        }
         appendAttribute("http.request.body.size", number: span.requestBytes)
         appendAttribute("http.response.body.size", number: span.responseBytes)
         appendAttribute("http.response.status_code", number: UInt64(span.status))
@@ -217,9 +230,11 @@ extension ByteWriter {
         if !isKnown { appendAttribute("http.request.method_original", text: span.method) }
     }
 
-    /// Code 2 is an error: for a server from 500 on, for a client from 400 on and where no answer came.
+    /// Code 2 is an error: for a server from 500 on, for a client from 400 on and where no answer came. A part of the
+    /// work has none of its own.
     private mutating func appendStatus(of span: RequestSpan) {
-        let isError = span.status < 100 || span.status >= (span.kind == .server ? 500 : 400)
+        let isError =
+            span.kind != .internal && (span.status < 100 || span.status >= (span.kind == .server ? 500 : 400))
         let status = beginMessage(field: 15)
         append(field: 3, varint: isError ? 2 : 0)
         endMessage(at: status)

@@ -16,7 +16,7 @@ final class PlayedPod: Sendable {
         case status(Int, String)
     }
 
-    private enum Command: Sendable { case probe(Probe), answers(Bool), stop }
+    private enum Command: Sendable { case probe(Probe), answers(Bool), reply(Int, String), stop }
 
     struct Seen: Sendable {
         /// Heads of requests, and when they were whole.
@@ -47,6 +47,8 @@ final class PlayedPod: Sendable {
     func probe(_ probe: Probe) { commands.post(.probe(probe)) }
     /// Whether requests are answered at once; those that were held are answered then.
     func answers(_ answers: Bool) { commands.post(.answers(answers)) }
+    /// Requests get this status from now on, and these field lines, each with its CR LF.
+    func reply(_ status: Int, _ fields: String = "") { commands.post(.reply(status, fields)) }
     /// Refuses connections from now on, and breaks those that there are.
     func stop() { commands.post(.stop) }
 
@@ -68,6 +70,7 @@ final class PlayedPod: Sendable {
         let pod: PlayedPod
         var probe: Probe
         var answers = true
+        var reply = (status: 200, fields: "")
         private var connections: [Int32: Connection] = [:]
         var isStopped = false
 
@@ -99,6 +102,7 @@ final class PlayedPod: Sendable {
                 switch command {
                 case .probe(let new): probe = new
                 case .answers(let new): answers = new
+                case .reply(let status, let fields): reply = (status, fields)
                 case .stop: isStopped = true
                 }
             }
@@ -156,12 +160,12 @@ final class PlayedPod: Sendable {
             while answers, let connection = connections[fd], connection.heldRequests > 0 {
                 connections[fd]?.heldRequests -= 1
                 pod.seen.withLock { $0.heldNow -= 1 }
-                say(fd, 200, pod.name)
+                say(fd, reply.status, pod.name, reply.fields)
             }
         }
 
-        private func say(_ fd: Int32, _ status: Int, _ body: String) {
-            let text = "HTTP/1.1 \(status) X\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
+        private func say(_ fd: Int32, _ status: Int, _ body: String, _ fields: String = "") {
+            let text = "HTTP/1.1 \(status) X\r\nContent-Length: \(body.utf8.count)\r\n\(fields)\r\n\(body)"
             _ = Array(text.utf8).withUnsafeBytes { send(fd, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
         }
     }

@@ -74,6 +74,17 @@ import Testing
                 try demandEqual(pod.sidecar.waitForEnd(), 0)
             }
         },
+        Rule("answers to activators are marked while it drains, and no others (docs/activator.md)") { _ in
+            let (mark, activator) = ("x-envoy-immediate-health-check-fail", "K-Proxy-Request: activator")
+            try ContractPod.running(quiet(600_000), ends: false) { pod throws in
+                try demandEqual(try pod.get("/bytes/3", [activator])[mark], nil)
+                pod.sidecar.signal(SIGTERM)
+                try demand(wait { try pod.probe().status == 503 }, "the drain did not begin")
+                try demandEqual(try pod.get("/bytes/3", [activator])[mark], "true")
+                try demandEqual(try pod.get("/bytes/3")[mark], nil)
+                pod.sidecar.signal(SIGKILL)
+            }
+        },
         Rule("SIGTERM alone: quiet period, then exit 0; listeners are gone") { _ in
             try ContractPod.running(quiet(700), ends: false) { pod throws in
                 let idle = try pod.connect()
