@@ -123,6 +123,10 @@ let package = Package(
         .target(name: "HTTP2Wire", dependencies: ["CNGHTTP2"], path: "Tests/HTTP2Wire"),
         .target(name: "OTLPWire", path: "Tests/OTLPWire"),
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
+        .executableTarget(
+            name: "martlet-wake-cost",
+            dependencies: ["Roles", "ControlPlane", "DataPlane", "Knative", "EventLoop", "Primitives", logging],
+            path: "Benchmarks/WakeCost", swiftSettings: settings),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
         tests(of: "HTTP2", imports: ["HTTP", "HTTP2Wire", "Primitives"]),
