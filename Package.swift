@@ -146,7 +146,8 @@ let package = Package(
             ]),
         tests(of: "ClusterLink", imports: ["Knative", "EventLoop", "Primitives", logging]),
         tests(
-            of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
+            of: "ControlPlane",
+            imports: ["Admission", "DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(
             of: "Ingress",
             imports: [
