@@ -25,7 +25,7 @@ lint: setup ## check the format of every Swift file
 	@scripts/lint
 
 format: setup ## format every Swift file
-	@$(SWIFT) format --in-place --recursive --parallel Sources Tests Package.swift
+	@$(SWIFT) format --in-place --recursive --parallel Sources Tests Benchmarks Package.swift
 
 bench: build ## compare with other proxies, measure cold starts (an hour); writes perf/results/<commit>.html
 	@scripts/setup bench

@@ -144,6 +144,10 @@ let package = Package(
         .executableTarget(
             name: "martlet-gate-cost", dependencies: ["Admission", "Balancing", "EventLoop"],
             path: "Benchmarks/GateCost", swiftSettings: settings),
+        .executableTarget(
+            name: "martlet-wake-cost",
+            dependencies: ["Roles", "ControlPlane", "DataPlane", "Knative", "EventLoop", "Primitives", logging],
+            path: "Benchmarks/WakeCost", swiftSettings: settings),
         tests(of: "Primitives"),
         tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
         tests(of: "HTTP2", imports: ["HTTP", "HTTP2Wire", "Primitives"]),
@@ -163,7 +167,8 @@ let package = Package(
             ]),
         tests(of: "ClusterLink", imports: ["Knative", "EventLoop", "Primitives", logging]),
         tests(
-            of: "ControlPlane", imports: ["DataPlane", "EventLoop", "Knative", "Primitives", logging]),
+            of: "ControlPlane",
+            imports: ["Admission", "DataPlane", "EventLoop", "Knative", "Primitives", logging]),
         tests(
             of: "Ingress",
             imports: [

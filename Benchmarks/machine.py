@@ -221,6 +221,7 @@ def build_tools():
                                  ("handshakes", [tools / "handshakes.c", *client], libraries),
                                  ("idle", [tools / "idle.c", *client], libraries),
                                  ("open_loop", [tools / "open_loop.c", *client], libraries),
+                                 ("wake", [tools / "wake.c", *client], libraries),
                                  ("application", application, ["-static"])]:
         target = folder / name
         if not target.exists() or any(source.stat().st_mtime > target.stat().st_mtime for source in sources):

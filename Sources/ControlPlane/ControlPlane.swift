@@ -45,6 +45,7 @@ public final class ControlPlane {
     var podOwners: [PodHandle: RevisionController] = [:]
     var table: RouteTable?
     var generation = 0
+    private var publicationIsDue = false
     /// Services whose traffic has been routed once: from then on a new revision must be ready first.
     var programmedServices: Set<ServiceName> = []
     /// What the log says of a service's traffic; said once.
@@ -118,6 +119,19 @@ public final class ControlPlane {
 
     /// The length of the statistics window being reported, in seconds.
     private var interval = 1.0
+
+    // MARK: Routes
+
+    /// Publishes before the present wake-up ends: once for all revisions that become ready in it, since a publication
+    /// costs as much as there are services.
+    func publishSoon() {
+        guard !publicationIsDue else { return }
+        publicationIsDue = true
+        loop.at(loop.now) { [unowned self] in
+            publicationIsDue = false
+            publish()
+        }
+    }
 
     // MARK: Workers
 

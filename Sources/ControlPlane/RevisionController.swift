@@ -185,7 +185,7 @@ final class RevisionController {
         isRoutable = true
         isFailed = false
         logger.info("revision is ready")
-        plane.publish()
+        plane.publishSoon()
     }
 
     // MARK: Pods

@@ -72,6 +72,47 @@ private func service(
         #expect(store.revisions(of: Self.name).map(\.template.container.image) == ["a", "b"])
     }
 
+    /// A revision is found by its name as long as it is kept; names of two namespaces are two names.
+    @Test func revisionsAreFoundByName() throws {
+        var store = ServiceStore()
+        store.maxReserveRevisions = 1
+        _ = store.apply([try service("a"), try service("a", namespace: "other")], removing: true)
+        #expect(store.revision("svc-00001", namespace: "default")?.namespace == "default")
+        #expect(store.revision("svc-00001", namespace: "other")?.namespace == "other")
+        #expect(store.revision("svc-00002", namespace: "other") == nil)
+        let found = store.revision("svc-00001", namespace: "default")?.uid
+        #expect(found == store.revisions(of: Self.name).first?.uid)
+        // Collected: the oldest of those without traffic.
+        for image in ["b", "c", "d"] {
+            _ = store.apply([try service(image)], removing: false)
+            let latest = store.revisions(of: Self.name).last?.name
+            _ = store.resolveTraffic(of: Self.name, isReady: { $0 == latest }, isFailed: { _ in false })
+        }
+        let kept = store.revisions(of: Self.name).map(\.name)
+        #expect(!kept.contains("svc-00001") && store.revision("svc-00001", namespace: "default") == nil)
+        for name in kept { #expect(store.revision(name, namespace: "default")?.name == name) }
+        // Removed with its service; then the name is free for another one.
+        _ = store.apply([try service("a", namespace: "other")], removing: true)
+        #expect(store.revision(kept[0], namespace: "default") == nil)
+        let result = store.apply([try service("x", name: "new", revision: "new-svc")], removing: false)
+        #expect(result.diagnostics.isEmpty && store.revision("new-svc", namespace: "default")?.service == "new")
+        let taken = store.apply([try service("y", name: "newer", revision: "new-svc")], removing: false)
+        #expect(taken.changes.map(\.change) == [.refused])
+    }
+
+    /// A refused document is tried again at the next call, the documents before it are not.
+    @Test func documentsBehindARefusedOneAreTriedAgain() throws {
+        var store = ServiceStore()
+        let documents = [
+            try service("a", revision: "svc-one"), try service("b", revision: "svc-one"),
+            try service("c", revision: "svc-two"),
+        ]
+        let first = store.apply(documents, removing: true)
+        #expect(first.changes.map(\.change) == [.created, .refused, .templateChanged])
+        let again = store.apply(documents, removing: true)
+        #expect(again.changes.map(\.change) == [.unchanged, .refused, .unchanged])
+    }
+
     /// Two documents of one service make two revisions once; a reload of the same file makes none.
     @Test func severalDocumentsOfOneService() throws {
         var store = ServiceStore()

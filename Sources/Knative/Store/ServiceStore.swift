@@ -25,6 +25,8 @@ public struct ServiceStore: Sendable {
 
     var entries: [ServiceName: Entry] = [:]
     private var order: [ServiceName] = []
+    /// Which service has the revision of a name. Looked up for each share of each route, so it is not searched for.
+    private var owners: [RevisionName: ServiceName] = [:]
     private var lastUID: UInt64 = 0
 
     /// An empty store.
@@ -43,10 +45,8 @@ public struct ServiceStore: Sendable {
 
     /// One revision by its name.
     public func revision(_ name: String, namespace: String) -> RevisionObject? {
-        for service in order where service.namespace == namespace {
-            if let found = entries[service]?.revisions.first(where: { $0.name == name }) { return found }
-        }
-        return nil
+        guard let owner = owners[RevisionName(name: name, namespace: namespace)] else { return nil }
+        return entries[owner]?.revisions.first { $0.name == name }
     }
 
     /// The newest revision of a service that was ready when traffic was last resolved.
@@ -105,11 +105,12 @@ public struct ServiceStore: Sendable {
 
     /// Keeps what was applied for the next call, up to the first document that was refused: that one is tried again.
     private mutating func remember(_ documents: [ServiceName: [ServiceObject]], _ result: ApplyResult) {
-        for (name, list) in documents {
-            let changes = result.changes.filter { $0.service == name }
-            let accepted = changes.prefix { $0.change != .refused }.count
-            entries[name]?.documents = Array(list.prefix(accepted))
+        var accepted: [ServiceName: Int] = [:], refused: Set<ServiceName> = []
+        for (name, change) in result.changes {
+            if change == .refused { refused.insert(name) }
+            if !refused.contains(name) { accepted[name, default: 0] += 1 }
         }
+        for (name, list) in documents { entries[name]?.documents = Array(list.prefix(accepted[name] ?? 0)) }
     }
 
     private mutating func apply(_ service: ServiceObject, _ result: inout ApplyResult) -> ApplyResult.Change {
@@ -176,6 +177,7 @@ public struct ServiceStore: Sendable {
             uid: lastUID, template: service.template)
         entry.generation = generation
         entry.revisions.append(revision)
+        owners[RevisionName(revision)] = service.serviceName
         result.createdRevisions.append(revision)
         return true
     }
@@ -185,6 +187,7 @@ public struct ServiceStore: Sendable {
             guard let entry = entries.removeValue(forKey: name) else { continue }
             result.removedServices.append(name)
             result.removedRevisions += entry.revisions
+            for revision in entry.revisions { owners[RevisionName(revision)] = nil }
         }
         order.removeAll { !kept.contains($0) }
     }
@@ -198,7 +201,9 @@ public struct ServiceStore: Sendable {
                 && revision.template.annotations["serving.knative.dev/no-gc"] != "true"
         }
         let excess = Set(reserve.prefix(max(0, reserve.count - maxReserveRevisions)).map(\.uid))
-        result.removedRevisions += entry.revisions.filter { excess.contains($0.uid) }
+        let removed = entry.revisions.filter { excess.contains($0.uid) }
+        result.removedRevisions += removed
+        for revision in removed { owners[RevisionName(revision)] = nil }
         entry.revisions.removeAll { excess.contains($0.uid) }
         entries[name] = entry
     }
@@ -222,6 +227,15 @@ public struct ServiceStore: Sendable {
             }
         }
     }
+}
+
+/// The name of a revision is unique in its namespace.
+private struct RevisionName: Hashable, Sendable {
+    let name: String
+    let namespace: String
+
+    init(name: String, namespace: String) { (self.name, self.namespace) = (name, namespace) }
+    init(_ revision: RevisionObject) { self.init(name: revision.name, namespace: revision.namespace) }
 }
 
 extension ServiceObject {
