@@ -43,6 +43,8 @@ public enum WorkerEvent: Sendable {
     case idle(Endpoint)
     /// Statistics since the last report, for revisions that had requests.
     case report(worker: Int, [RevisionReport])
+    /// Requests from now on use the snapshot of this generation.
+    case published(worker: Int, generation: Int)
     /// The first request after a wait was handed to a pod.
     case dispatched(RevisionTarget, arrived: Instant, granted: Instant, sent: Instant)
     /// A request that the control thread answers.

@@ -1,6 +1,9 @@
+import Primitives
 import Testing
 
 @testable import Knative
+
+private let start = Instant(nanoseconds: 1)
 
 @Suite struct NameTests {
     /// The test suite of RFC 1321, appendix 5.
@@ -173,7 +176,7 @@ private func service(
         var removed: [String] = []
         for index in 0..<10 {
             let result = store.apply([try service("image\(index)")], removing: true)
-            _ = store.resolveTraffic(of: Self.name, isReady: { _ in true }, isFailed: { _ in false })
+            _ = store.resolveTraffic(of: Self.name, isReady: { _ in true }, isFailed: { _ in false }, now: start)
             removed += result.removedRevisions.map(\.name)
         }
         #expect(removed.first == "svc-00001")
@@ -189,7 +192,8 @@ private func service(
     private static func resolve(
         _ store: inout ServiceStore, ready: Set<String>, failed: Set<String> = []
     ) -> TrafficResolution {
-        store.resolveTraffic(of: name, isReady: { ready.contains($0) }, isFailed: { failed.contains($0) })
+        store.resolveTraffic(
+            of: name, isReady: { ready.contains($0) }, isFailed: { failed.contains($0) }, now: start)
     }
 
     @Test func latestFollowsTheLatestReady() throws {
@@ -270,7 +274,7 @@ private func service(
         #expect(
             store.apply(result.services, removing: true).createdRevisions.map(\.name) == ["hello-blue", "hello-green"])
         let name = ServiceName(name: "hello")
-        let traffic = store.resolveTraffic(of: name, isReady: { _ in true }, isFailed: { _ in false })
+        let traffic = store.resolveTraffic(of: name, isReady: { _ in true }, isFailed: { _ in false }, now: start)
         #expect(
             traffic.main == [
                 RevisionShare(revision: "hello-blue", percent: 90), RevisionShare(revision: "hello-green", percent: 10),
