@@ -331,14 +331,14 @@ private func steps(_ percent: Int, every seconds: Double = 1, due: Instant = ori
 
     /// Whatever stands there, reading it is safe, and what was read can be gone on with.
     @Test func mutations() {
+        let alphabet = Array("0123456789{}[]\":,-ab".utf8)
         var read = 0
         for seed in UInt64(0)..<3_000 {
             var random = SeededRandom(seed: seed)
             var bytes = Array(Self.text.utf8)
             for _ in 0...random.next() % 3 {
-                bytes[Int(random.next() % UInt64(bytes.count))] =
-                    Array("0123456789{}[]\":,-ab".utf8)[
-                        Int(random.next() % 22)]
+                let letter = alphabet[Int(random.next() % UInt64(alphabet.count))]
+                bytes[Int(random.next() % UInt64(bytes.count))] = letter
             }
             guard var rollout = Rollout(json: String(decoding: bytes, as: UTF8.self)) else { continue }
             read += 1

@@ -117,6 +117,8 @@ public struct ConfigurationRollout: Hashable, Sendable {
         }
         guard kept.count > 1 else { return self }
         (result.revisions, result.steps) = (kept, previous.steps)
+        // A step beyond the whole moves the whole, and Knative discards a state that has one.
+        result.steps.percent = min(result.steps.percent, percent)
         if let due = result.steps.nextAt, result.steps.percent > 0, now >= due { result.step(now: now) }
         return result
     }

@@ -56,8 +56,8 @@ extension ServiceStore {
         entries[name]?.rollout.observeReady(durationSeconds: seconds, now: now)
     }
 
-    /// When `resolveTraffic` has the next step of a rollout to make; nil: none is due of itself. A rollout whose traffic
-    /// has problems waits until they are gone.
+    /// When `resolveTraffic` has the next step of a rollout to make; nil: none is due of itself. A rollout whose
+    /// traffic has problems waits until they are gone.
     public var nextRolloutStep: Instant? {
         entries.values.compactMap { $0.isHeld ? nil : $0.rollout.nextStepAt }.min()
     }
