@@ -61,7 +61,7 @@ let package = Package(
         module("Scaling", imports: ["Primitives"]),
         module("Telemetry", imports: ["Primitives"]),
         // Level 3: pure
-        module("Knative", imports: ["CYAML"]),
+        module("Knative", imports: ["CYAML", "Primitives"]),
         // Level 3: edge
         module("EventLoop", imports: ["CLinux", "Primitives"]),
         // Level 4: edge

@@ -230,6 +230,7 @@ public final class Activator {
             case .dispatched(_, let arrived, let granted, let sent):
                 stats.noteWait(
                     nanoseconds: granted.nanoseconds(since: arrived), toSend: sent.nanoseconds(since: granted))
+            case .published: break
             case .drained: workerDrained()
             case .failed(let worker, let error):
                 logger.critical("worker failed to start", metadata: ["worker": "\(worker)", "error": "\(error)"])

@@ -9,7 +9,8 @@ public protocol ClusterSource: AnyObject {
     /// call. First everything that is there, then `synced`, then changes as they happen. A source that loses its
     /// connection says nothing, tries again, and tells the difference.
     func watch(_ kinds: Set<ObjectKind>, _ observer: @escaping (ClusterChange) -> Void)
-    /// Writes an object, replacing the one of this name: `Scale`, `ServerlessService`, a `PodAutoscaler`'s status, or
-    /// an activator's own `Endpoints`. What cannot be written now is written when it can be; only the newest of a name.
+    /// Writes an object, replacing the one of this name: `Scale`, `ServerlessService`, the status of a `PodAutoscaler`
+    /// or an `Ingress`, or an activator's own `Endpoints`. What cannot be written now is written when it can be; only
+    /// the newest of a name.
     func apply(_ object: ClusterObject)
 }

@@ -17,7 +17,7 @@ extension ControlPlane {
         }
         for service in result.removedServices {
             programmedServices.remove(service)
-            toldProblems[service] = nil
+            trafficLog.forget(service)
             logger.info("service removed", metadata: ["service": "\(service)"])
         }
         publish()
@@ -56,6 +56,21 @@ extension ControlPlane {
             // Shares come validated from the store; a clash can only be two services with one host.
             logger.error("routes were not published", metadata: ["problem": "\(error)"])
         }
+        armRollouts()
+    }
+
+    /// A worker uses a snapshot. When all use the newest, rollouts that began with it or before plan their steps.
+    func snapshotTaken(by worker: Int, _ taken: Int) {
+        takenGenerations[worker] = taken
+        guard takenGenerations.allSatisfy({ $0 == generation }) else { return }
+        for service in store.services { store.routesAreReady(of: service.serviceName, now: loop.now) }
+        armRollouts()
+    }
+
+    /// One timer for the next step of all rollouts; none when nothing is to come.
+    private func armRollouts() {
+        loop.cancel(rolloutTimer)
+        rolloutTimer = store.nextRolloutStep.map { due in loop.at(due) { [unowned self] in publish() } } ?? .none
     }
 
     /// The snapshot workers start with.
@@ -68,7 +83,7 @@ extension ControlPlane {
         var targets: [RevisionTarget] = []
         var indices: [UInt64: Int] = [:]
         for service in store.services {
-            let resolution = resolveTraffic(of: service.serviceName)
+            let resolution = resolveTraffic(of: service)
             for host in store.hosts(of: service.serviceName, domain: options.domain) {
                 let shares = host.tag.map { resolution.tags[$0] ?? [] } ?? resolution.main
                 let splits = shares.compactMap { share -> Split? in
@@ -92,19 +107,15 @@ extension ControlPlane {
 
     /// A service's first revisions are routed at once, and their requests wait for the first pods; later ones get
     /// traffic when they are ready, so that a bad change never takes a good service away.
-    private func resolveTraffic(of service: ServiceName) -> TrafficResolution {
+    private func resolveTraffic(of object: ServiceObject) -> TrafficResolution {
+        let service = object.serviceName
         let isFirst = !programmedServices.contains(service)
         let known = store.revisions(of: service).compactMap { revisions[$0.uid] }
         let ready = Set(known.filter { isFirst || $0.isRoutable }.map(\.object.name))
         let failed = Set(known.filter(\.isFailed).map(\.object.name))
-        let resolution = store.resolveTraffic(of: service, isReady: ready.contains, isFailed: failed.contains)
-        let problems = resolution.problems.map(\.message)
-        if problems != toldProblems[service] ?? [] {
-            for problem in problems {
-                logger.notice("traffic stays as it was", metadata: ["service": "\(service)", "problem": "\(problem)"])
-            }
-            toldProblems[service] = problems
-        }
+        let resolution = store.resolveTraffic(
+            of: service, isReady: ready.contains, isFailed: failed.contains, now: loop.now)
+        trafficLog.tell(resolution, store.rollout(of: service), of: object)
         if !resolution.main.isEmpty { programmedServices.insert(service) }
         for revision in store.revisions(of: service) {
             revisions[revision.uid]?.setReachable(store.routingState(of: revision) != .reserve)

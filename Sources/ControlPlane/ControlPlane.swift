@@ -48,8 +48,10 @@ public final class ControlPlane {
     private var publicationIsDue = false
     /// Services whose traffic has been routed once: from then on a new revision must be ready first.
     var programmedServices: Set<ServiceName> = []
-    /// What the log says of a service's traffic; said once.
-    var toldProblems: [ServiceName: [String]] = [:]
+    var trafficLog: TrafficLog
+    /// The generation of the snapshot that each worker uses.
+    var takenGenerations: [Int]
+    var rolloutTimer: TimerHandle = .none
     private var clockIsRunning = false
     private var lastReportAt: Instant
     /// Rounds of reports asked for, and those that every worker has answered. A worker takes its commands in order, so
@@ -75,6 +77,8 @@ public final class ControlPlane {
         self.logger = logger
         budget = WaitBudget(limit: options.queueLimitOverall)
         answers = Array(repeating: 0, count: workers.count)
+        takenGenerations = answers
+        trafficLog = TrafficLog(logger: logger)
         lastReportAt = loop.now
         _ = try loop.watch(workers.events.fd, .readable) { [unowned self] _ in takeWorkerEvents() }
         platform.observer = { [unowned self] pod, change in podOwners[pod]?.podChanged(pod, change) }
@@ -144,6 +148,7 @@ public final class ControlPlane {
             case .report(let worker, let reports):
                 take(reports)
                 reportAnswered(by: worker)
+            case .published(let worker, let generation): snapshotTaken(by: worker, generation)
             case .dispatched(let target, let arrived, let granted, let sent):
                 controller(of: target)?.dispatched(arrived: arrived, granted: granted, sent: sent)
             case .question(let question):

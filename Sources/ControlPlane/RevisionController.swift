@@ -303,9 +303,15 @@ final class RevisionController {
         lastCrash = []
         wakeUp?.ready(at: instant)
         updateEndpoints()
-        if isFailed { isFailed = false }
+        let hadFailed = isFailed
+        isFailed = false
         logger.debug("pod is ready", metadata: podMetadata(handle))
-        if !isRoutable { tick() }
+        if !isRoutable {
+            tick()
+        } else if hadFailed {
+            // A rollout that waits for it goes on.
+            plane.publish()
+        }
     }
 
     /// Takes the endpoint of a pod out of the balance because the pod does not answer (any more).

@@ -43,6 +43,8 @@ public enum WorkerEvent: Sendable {
     case idle(Endpoint)
     /// Statistics since the last report, for revisions that had requests.
     case report(worker: Int, [RevisionReport])
+    /// Requests from now on use the snapshot of this generation.
+    case published(worker: Int, generation: Int)
     /// What an endpoint of an activator's answers makes one doubt that it goes on: it is to be asked.
     case doubt(RevisionTarget, Endpoint, DoubtReason)
     /// The first request after a wait was handed to a pod.

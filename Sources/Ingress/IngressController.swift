@@ -48,6 +48,7 @@ public final class IngressController {
     private var routesAreDirty = false
     private var dirtyServices: Set<ObjectName> = []
     private var rounds: WorkerRounds
+    private var statuses: IngressStatuses
     private var onDrained: (() -> Void)?
     private var drainedWorkers = 0
 
@@ -71,6 +72,7 @@ public final class IngressController {
         recheck = EndpointRecheck(loop: loop, limits: options.limits)
         budget = WaitBudget(limit: options.limits.queueLimitOverall)
         rounds = WorkerRounds(workers: workers.count)
+        statuses = IngressStatuses(workers: workers.count)
         let nowhere = RevisionGate(concurrency: 0, queueLimit: 0, budget: budget)
         _ = nowhere.close()
         placeholder = RevisionTarget(
@@ -105,7 +107,9 @@ public final class IngressController {
 
     private func take(_ change: ClusterChange) {
         switch change {
-        case .applied(.ingress(let ingress)):
+        case .applied(.ingress(var ingress)):
+            // What an ingress has written itself is no news.
+            ingress.status = nil
             let old = ingresses[ingress.name]
             guard old?.ingress != ingress else { return }
             arrivals += 1
@@ -117,6 +121,7 @@ public final class IngressController {
             dirtyServices.insert(new.name)
         case .removed(.ingress, let name):
             guard ingresses.removeValue(forKey: name) != nil else { return }
+            statuses.forget(name)
             routesAreDirty = true
         case .removed(.endpoints, let name):
             guard endpoints.removeValue(forKey: name) != nil else { return }
@@ -201,6 +206,9 @@ public final class IngressController {
         table = new
         generation += 1
         workers.post(.publish(RoutingSnapshot(generation: generation, table: new, targets: targets)))
+        if options.writesStatus {
+            for known in ingresses.values { statuses.published(known.ingress, in: generation) }
+        }
         logger.info(
             "routes published",
             metadata: [
@@ -258,6 +266,8 @@ public final class IngressController {
             case .suspect(let target, let endpoint): suspected(endpoint, target)
             case .idle(let endpoint): becameIdle(endpoint)
             case .report(let worker, _): for action in rounds.takeAnswer(of: worker) { action() }
+            case .published(let worker, let generation):
+                for status in statuses.taken(by: worker, generation) { source.apply(.ingress(status)) }
             case .question(let question): workers.answer(question.asker, Answer(status: 404))
             case .drained:
                 drainedWorkers += 1

@@ -42,6 +42,9 @@ public struct IngressOptions: Sendable {
     /// Whether requests without TLS to hosts that are not cluster-local are redirected whatever their Ingress says.
     /// Default false.
     public var redirectsToHTTPS = false
+    /// Whether the source takes the status of Ingresses: that all workers use the routes of their newest generation.
+    /// Default false.
+    public var writesStatus = false
 
     /// The defaults.
     public init() {}

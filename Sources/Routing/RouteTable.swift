@@ -44,8 +44,9 @@ public final class RouteTable: Sendable {
     ///
     /// - Parameters:
     ///   - routes: any number, each with its own host.
-    ///   - previous: the table this one follows. A route whose host and splits did not change goes on counting where it
-    ///     was, so its division stays exact over reloads.
+    ///   - previous: the table this one follows. A route with a split goes on counting where it was, so its division
+    ///     stays exact over reloads; if its shares have changed, small ones come to their turn even when they change
+    ///     again after a few requests.
     ///   - seed: hidden from clients, it keeps them from preparing names that collide. Default: that of `previous`.
     /// - Throws: all problems of all routes.
     public init(routes: [Route], previous: RouteTable? = nil, seed: UInt64? = nil) throws(RouteTableFailure) {
@@ -53,7 +54,7 @@ public final class RouteTable: Sendable {
         var builder = EntryBuilder(count: routes.count)
         for (index, route) in draft.routes.enumerated() {
             let name = draft.name(of: index)
-            builder.set(index, splits: route.splits, counter: previous?.counter(of: name, splits: route.splits))
+            builder.set(index, splits: route.splits, counter: previous?.counter(of: name))
             builder.add(route.paths, of: index) { previous?.counter(of: name, $0) }
         }
         counters = builder.counters
@@ -125,22 +126,28 @@ public final class RouteTable: Sendable {
     }
 
     /// The counter a following table goes on with.
-    private func counter(of host: ArraySlice<UInt8>, splits other: [Split]) -> SplitCounter? {
+    private func counter(of host: ArraySlice<UInt8>) -> SplitCounter? {
         let found = host.withUnsafeBytes { find(ByteView($0)) }
-        guard let found, drafts[found].splits == other else { return nil }
-        return entries[found].counter?.takeUnretainedValue()
+        return found.flatMap { entries[$0].counter?.takeUnretainedValue() }
     }
 
     /// The same for a path that the host had before.
     private func counter(of host: ArraySlice<UInt8>, _ path: RoutePath) -> SplitCounter? {
         let found = host.withUnsafeBytes { find(ByteView($0)) }
-        guard let found, let place = drafts[found].paths.firstIndex(of: path) else { return nil }
+        guard let found, let place = drafts[found].paths.firstIndex(where: path.matchesLike) else { return nil }
         let rule = entries[found].rules.lowerBound + place
         return entries[rules.entry(of: rule)].counter?.takeUnretainedValue()
     }
 
     /// How many slots a lookup looks at, at most. For tests.
     var probes: Int { layout.probes }
+}
+
+extension RoutePath {
+    /// Whether `other` is for the same requests, wherever they go.
+    fileprivate func matchesLike(_ other: RoutePath) -> Bool {
+        prefix == other.prefix && conditions == other.conditions
+    }
 }
 
 /// Lays the splits of hosts and paths out in a table's arrays.
@@ -155,7 +162,7 @@ private struct EntryBuilder {
         entries = [RouteTable.Entry](repeating: RouteTable.Entry(target: 0), count: count)
     }
 
-    /// Sets entry `index`. `counter` goes on where an equal division was; nil: a new one.
+    /// Sets entry `index`. `counter` goes on where the division before was; nil: a new one.
     mutating func set(_ index: Int, splits: [Split], counter known: SplitCounter?) {
         guard let first = splits.first else { return }
         entries[index].target = first.target

@@ -89,7 +89,11 @@ struct IngressCommand: ParsableCommand {
     private func resolved() throws -> IngressRoleOptions {
         var options = IngressRoleOptions()
         var problems: [String] = []
-        if ClusterPlace(cluster) == nil {
+        switch ClusterPlace(cluster) {
+        case .socket: options.ingress.writesStatus = true
+        // Files are somebody else's.
+        case .folder: break
+        case nil:
             problems.append("--cluster \(cluster): expected a folder or unix:PATH")
         }
         addAddresses(to: &options, &problems)

@@ -17,7 +17,16 @@ final class PlayedSource: ClusterSource {
     private var observer: ((ClusterChange) -> Void)?
 
     func watch(_ kinds: Set<ObjectKind>, _ observer: @escaping (ClusterChange) -> Void) { self.observer = observer }
-    func apply(_ object: ClusterObject) { Issue.record("an ingress writes nothing") }
+    /// What the ingress wrote; nothing but the status of an Ingress.
+    private(set) var written: [ClusterIngress] = []
+
+    func apply(_ object: ClusterObject) {
+        if case .ingress(let ingress) = object {
+            written.append(ingress)
+        } else {
+            Issue.record("an ingress wrote \(object)")
+        }
+    }
 
     func tell(_ changes: [ClusterChange]) { for change in changes { observer?(change) } }
 }

@@ -9,7 +9,10 @@ struct Manifest {
     var image = "example.com/app"
     var workingDir: String?
     var environment: [(String, String)] = []
+    /// Of the template, below `autoscaling.knative.dev/`.
     var annotations: [(String, String)] = []
+    /// Of the Service, below `serving.knative.dev/`.
+    var serviceAnnotations: [(String, String)] = []
     /// Lines of the revision's spec, as `timeoutSeconds: 2`.
     var revision: [String] = []
     /// Lines of the container, with their own inner indentation.
@@ -29,8 +32,10 @@ struct Manifest {
     }
 
     var text: String {
-        var lines = ["apiVersion: serving.knative.dev/v1", "kind: Service", "metadata:", "  name: \(name)", "spec:"]
-        lines += ["  template:"]
+        var lines = ["apiVersion: serving.knative.dev/v1", "kind: Service", "metadata:", "  name: \(name)"]
+        if !serviceAnnotations.isEmpty { lines += ["  annotations:"] }
+        lines += serviceAnnotations.map { "    serving.knative.dev/\($0): \"\($1)\"" }
+        lines += ["spec:", "  template:"]
         if revisionName != nil || !annotations.isEmpty { lines += ["    metadata:"] }
         if let revisionName { lines += ["      name: \(revisionName)"] }
         if !annotations.isEmpty { lines += ["      annotations:"] }

@@ -73,7 +73,8 @@ import Testing
             for service in store.services {
                 loaded += 1
                 let traffic = store.resolveTraffic(
-                    of: service.serviceName, isReady: { _ in true }, isFailed: { _ in false })
+                    of: service.serviceName, isReady: { _ in true }, isFailed: { _ in false },
+                    now: Instant(nanoseconds: seed))
                 let sum = traffic.main.reduce(0) { $0 + $1.percent }
                 #expect(sum == (traffic.isCurrent ? 100 : 0), "seed \(seed)")
                 #expect(!service.template.container.processCommand(platform: []).arguments.isEmpty, "seed \(seed)")

@@ -89,6 +89,8 @@ struct RandomObjects {
     private mutating func ingress() -> ClusterIngress {
         var object = ClusterIngress(name: name())
         object.createdAt = flag() ? nil : time()
+        object.generation = number()
+        object.status = flag() ? nil : .init(observedGeneration: number(), isReady: flag())
         object.httpOption = pick([nil, .enabled, .redirected])
         for _ in 0..<number(3) {
             object.tls.append(.init(hosts: ["a.b"], secretName: text(), secretNamespace: text()))

@@ -1,6 +1,9 @@
+import Primitives
 import Testing
 
 @testable import Knative
+
+private let start = Instant(nanoseconds: 1)
 
 @Suite struct NameTests {
     /// The test suite of RFC 1321, appendix 5.
@@ -86,7 +89,8 @@ private func service(
         for image in ["b", "c", "d"] {
             _ = store.apply([try service(image)], removing: false)
             let latest = store.revisions(of: Self.name).last?.name
-            _ = store.resolveTraffic(of: Self.name, isReady: { $0 == latest }, isFailed: { _ in false })
+            _ = store.resolveTraffic(
+                of: Self.name, isReady: { $0 == latest }, isFailed: { _ in false }, now: start)
         }
         let kept = store.revisions(of: Self.name).map(\.name)
         #expect(!kept.contains("svc-00001") && store.revision("svc-00001", namespace: "default") == nil)
@@ -214,7 +218,7 @@ private func service(
         var removed: [String] = []
         for index in 0..<10 {
             let result = store.apply([try service("image\(index)")], removing: true)
-            _ = store.resolveTraffic(of: Self.name, isReady: { _ in true }, isFailed: { _ in false })
+            _ = store.resolveTraffic(of: Self.name, isReady: { _ in true }, isFailed: { _ in false }, now: start)
             removed += result.removedRevisions.map(\.name)
         }
         #expect(removed.first == "svc-00001")
@@ -230,7 +234,8 @@ private func service(
     private static func resolve(
         _ store: inout ServiceStore, ready: Set<String>, failed: Set<String> = []
     ) -> TrafficResolution {
-        store.resolveTraffic(of: name, isReady: { ready.contains($0) }, isFailed: { failed.contains($0) })
+        store.resolveTraffic(
+            of: name, isReady: { ready.contains($0) }, isFailed: { failed.contains($0) }, now: start)
     }
 
     @Test func latestFollowsTheLatestReady() throws {
@@ -311,7 +316,7 @@ private func service(
         #expect(
             store.apply(result.services, removing: true).createdRevisions.map(\.name) == ["hello-blue", "hello-green"])
         let name = ServiceName(name: "hello")
-        let traffic = store.resolveTraffic(of: name, isReady: { _ in true }, isFailed: { _ in false })
+        let traffic = store.resolveTraffic(of: name, isReady: { _ in true }, isFailed: { _ in false }, now: start)
         #expect(
             traffic.main == [
                 RevisionShare(revision: "hello-blue", percent: 90), RevisionShare(revision: "hello-green", percent: 10),

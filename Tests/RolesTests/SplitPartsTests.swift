@@ -127,7 +127,8 @@ import Testing
             """)
         var store = ServiceStore()
         _ = store.apply([service], removing: true)
-        let resolution = store.resolveTraffic(of: service.serviceName, isReady: { _ in true }, isFailed: { _ in false })
+        let resolution = store.resolveTraffic(
+            of: service.serviceName, isReady: { _ in true }, isFailed: { _ in false }, now: Instant(nanoseconds: 1))
         let ingress = SplitObjects.ingress(service, resolution, domain: "localhost") { _ in true }
         #expect(
             ingress.rules.map(\.hosts) == [

@@ -60,7 +60,7 @@ import Testing
         }
     }
 
-    /// A reload that leaves the route alone does not start its cycle again; one that changes it does.
+    /// A reload does not start a cycle again, whether it leaves the route alone or changes its shares.
     @Test func countersSurviveReloads() throws {
         var current = try table([80, 20])
         let order = (0..<10).map { _ in current.pick(0) }
@@ -77,9 +77,23 @@ import Testing
         #expect(reloaded == order)
         _ = current.pick(0)
         let changed = try table([20, 80], previous: current)
-        #expect((0..<5).map { _ in changed.pick(0) } == [1, 1, 0, 1, 1])
+        #expect((0..<5).map { _ in changed.pick(0) } == [1, 0, 1, 1, 1], "from the second of its cycle on")
         let back = try table([80, 20], previous: changed)
-        #expect((0..<5).map { _ in back.pick(0) } == [0, 0, 1, 0, 0])
+        #expect((0..<5).map { _ in back.pick(0) } == [0, 1, 0, 0, 0])
+    }
+
+    /// A share that grows with every request, as in a rollout with few of them: it comes to its turn while it is small
+    /// and gets its due in all.
+    @Test func growingShares() throws {
+        var current = try table([100]), early = 0, count = 0
+        for percent in 1..<100 {
+            current = try table([100 - percent, percent], previous: current)
+            let picked = current.pick(0)
+            if percent <= 30 { early += picked }
+            count += picked
+        }
+        #expect((40...60).contains(count), "\(count) of 99 requests, where 49.5 are its due")
+        #expect(early > 0, "a cycle that begins anew each time would not come to it before it has half")
     }
 
     /// Old and new tables are used side by side while workers change over: together they divide exactly.

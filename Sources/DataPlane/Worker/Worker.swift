@@ -300,6 +300,7 @@ public final class Worker {
             case .publish(let new):
                 snapshot = new
                 clientContexts.keep(usedBy: new)
+                events.post(.published(worker: options.index, generation: new.generation))
             case .grant(let target, let grant): granted(grant, of: target)
             case .refuse(let waiter): waiterRefused(SlabToken(packed: waiter.token))
             case .report: report()

@@ -79,8 +79,24 @@ public struct ClusterIngress: Sendable, Equatable {
         }
     }
 
+    /// What an ingress says of it (`status`).
+    public struct Status: Sendable, Equatable {
+        /// The `generation` that is served (`observedGeneration`).
+        public var observedGeneration: Int
+        /// The condition `Ready` is true: every worker uses the routes of that generation.
+        public var isReady: Bool
+
+        /// A status with these parts.
+        public init(observedGeneration: Int, isReady: Bool) {
+            self.observedGeneration = observedGeneration
+            self.isReady = isReady
+        }
+    }
+
     /// Its name.
     public var name: ObjectName
+    /// `metadata.generation`: rises with each change of the spec. 0: the source has none. Default 0.
+    public var generation = 0
     /// `metadata.creationTimestamp` in unix seconds; nil: the source has none. Of two objects with one host the older
     /// serves it.
     public var createdAt: Int64?
@@ -90,6 +106,8 @@ public struct ClusterIngress: Sendable, Equatable {
     public var httpOption: HTTPOption?
     /// Certificates. They count for the version only.
     public var tls: [TLS] = []
+    /// Written by an ingress; nil: none has said anything.
+    public var status: Status?
 
     /// An Ingress with these rules.
     public init(name: ObjectName, rules: [Rule] = []) {

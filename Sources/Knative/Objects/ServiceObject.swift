@@ -85,6 +85,17 @@ public struct ServiceObject: Sendable {
     /// Whether it may be reached under cluster-local names only (label `networking.knative.dev/visibility`).
     public var isClusterLocal: Bool { metadata.labels["networking.knative.dev/visibility"] == "cluster-local" }
 
+    /// The annotation that states `rolloutSeconds`, and Knative's other name of it; the first that is there counts.
+    static let rolloutDurationKeys = ["serving.knative.dev/rollout-duration", "serving.knative.dev/rolloutDuration"]
+
+    /// How long the traffic takes to move to a new latest revision, in whole seconds; 0: it moves at once, the default.
+    /// Annotation `serving.knative.dev/rollout-duration`.
+    public var rolloutSeconds: Int {
+        let stated = Self.rolloutDurationKeys.lazy.compactMap { metadata.annotations[$0] }.first { !$0.isEmpty }
+        guard let nanoseconds = stated.flatMap(GoDuration.nanoseconds), nanoseconds > 0 else { return 0 }
+        return Int(nanoseconds / 1_000_000_000)
+    }
+
     /// The file and place the object was read from, for messages.
     public var origin: (file: String, mark: YAMLMark) { (places.file, places.object) }
 

@@ -1,44 +1,69 @@
+import Primitives
+
 extension ServiceStore {
     /// Works out where the requests of a service go (Knative `pkg/reconciler/route/traffic`).
     ///
-    /// If any target is not ready or missing, the last good resolution stays and `problems` says why.
+    /// If any target is not ready or missing, the last good resolution stays and `problems` says why. If the service
+    /// has a `rolloutSeconds`, a new latest revision takes over step by step: call again at `nextRolloutStep`, and
+    /// `routesAreReady` when what is returned is in use.
     /// - Parameters:
     ///   - isReady: whether a revision of the service can serve; scaled to zero is ready.
     ///   - isFailed: whether it will not become ready.
+    ///   - now: of one clock for the life of the store.
     public mutating func resolveTraffic(
-        of name: ServiceName, isReady: (String) -> Bool, isFailed: (String) -> Bool
+        of name: ServiceName, isReady: (String) -> Bool, isFailed: (String) -> Bool, now: Instant
     ) -> TrafficResolution {
         guard var entry = entries[name] else { return TrafficResolution() }
+        defer { entries[name] = entry }
         entry.updateLatestReady(isReady: isReady)
-        var wanted = TrafficResolution()
-        var shares: [(target: TrafficTarget, revision: String)] = []
+        var problems: [TrafficProblem] = []
+        var targets: [ResolvedTarget] = []
         for target in entry.object.traffic {
             switch revision(for: target, of: entry, isReady: isReady, isFailed: isFailed) {
-            case .success(let revision): shares.append((target, revision))
-            case .failure(let problem): wanted.problems.append(problem.value)
+            case .success(let revision): targets.append(ResolvedTarget(target: target, revision: revision))
+            case .failure(let problem): problems.append(problem.value)
             }
         }
-        guard wanted.problems.isEmpty else {
-            entries[name] = entry
+        entry.isHeld = !problems.isEmpty
+        guard problems.isEmpty else {
             var kept = entry.programmed
-            kept.problems = wanted.problems
+            kept.problems = problems
             kept.released = []
             return kept
         }
-        wanted.main = Self.consolidated(shares.map { RevisionShare(revision: $0.revision, percent: $0.target.percent) })
-        for tag in Set(shares.compactMap(\.target.tag)) {
-            let tagged = shares.filter { $0.target.tag == tag }
-            wanted.tags[tag] = Self.consolidated(
-                tagged.map {
-                    RevisionShare(revision: $0.revision, percent: tagged.count == 1 ? 100 : $0.target.percent)
-                })
+        let tags = Set(targets.compactMap(\.target.tag)).sorted()
+        let hosts = [HostTraffic(targets)] + tags.map { HostTraffic(targets, tag: $0) }
+        let goal = Rollout(hosts.compactMap { $0.goal(of: name.name) })
+        let rollout = entry.object.rolloutSeconds > 0 ? goal.stepped(from: entry.rollout, now: now) : goal
+        var wanted = TrafficResolution()
+        for host in hosts {
+            let shares = Self.consolidated(host.shares(rollout.configuration(name.name, tag: host.tag)))
+            if host.tag.isEmpty { wanted.main = shares } else { wanted.tags[host.tag] = shares }
         }
-        wanted.referenced = Set(shares.map(\.revision))
+        let moving = rollout.configurations.flatMap(\.revisions).map(\.revision)
+        wanted.referenced = Set(targets.map(\.revision)).union(moving)
+        wanted.isRollingOut = !rollout.isDone
         wanted.released = entry.programmed.referenced.subtracting(wanted.referenced).sorted()
+        entry.rollout = rollout
         entry.programmed = wanted
-        entries[name] = entry
         return wanted
     }
+
+    /// The routes of a service's last resolution are in use: a rollout that has just begun plans its steps (Knative:
+    /// the Ingress is ready).
+    public mutating func routesAreReady(of name: ServiceName, now: Instant) {
+        guard let seconds = entries[name]?.object.rolloutSeconds, seconds > 0 else { return }
+        entries[name]?.rollout.observeReady(durationSeconds: seconds, now: now)
+    }
+
+    /// When `resolveTraffic` has the next step of a rollout to make; nil: none is due of itself. A rollout whose
+    /// traffic has problems waits until they are gone.
+    public var nextRolloutStep: Instant? {
+        entries.values.compactMap { $0.isHeld ? nil : $0.rollout.nextStepAt }.min()
+    }
+
+    /// How far the traffic of a service has moved to its latest revision; empty for an unknown one.
+    public func rollout(of name: ServiceName) -> Rollout { entries[name]?.rollout ?? Rollout() }
 
     private struct Unassigned: Error { let value: TrafficProblem }
 
@@ -64,6 +89,11 @@ extension ServiceStore {
             }
         } else if let ready = entry.latestReady {
             revisionName = ready
+            // One that fails on the way gets no more than it has.
+            if entry.programmed.isRollingOut, isFailed(ready) {
+                return problem(
+                    "RevisionMissing", "Revision \(quoted(ready)) failed to become ready.", isFailure: true)
+            }
         } else {
             let failed = entry.revisions.last.map { isFailed($0.name) } ?? false
             let text = "Configuration \(quoted(service.name)) "
@@ -109,6 +139,49 @@ extension ServiceStore.Entry {
                 latestReady = revision.name
                 return
             }
+        }
+    }
+}
+
+/// A target of `spec.traffic` with its revision.
+private struct ResolvedTarget {
+    let target: TrafficTarget
+    let revision: String
+}
+
+/// The targets of one host: all of them for the main host, those with its tag for a tag's.
+private struct HostTraffic {
+    /// Empty for the main host.
+    let tag: String
+    private let targets: [ResolvedTarget]
+
+    init(_ targets: [ResolvedTarget]) { (tag, self.targets) = ("", targets) }
+
+    init(_ targets: [ResolvedTarget], tag: String) {
+        (self.tag, self.targets) = (tag, targets.filter { $0.target.tag == tag })
+    }
+
+    private func share(of target: TrafficTarget) -> Int {
+        !tag.isEmpty && targets.count == 1 ? 100 : target.percent
+    }
+
+    /// All that follows the latest revision at that one; nil if nothing does.
+    func goal(of configuration: String) -> ConfigurationRollout? {
+        let following = targets.filter(\.target.isLatestRevision)
+        let percent = following.reduce(0) { $0 + share(of: $1.target) }
+        guard let revision = following.first?.revision, percent > 0 else { return nil }
+        return ConfigurationRollout(name: configuration, tag: tag, percent: percent, revision: revision)
+    }
+
+    /// The shares in the order of the targets. What follows the latest revision is divided as the rollout has it.
+    func shares(_ rollout: ConfigurationRollout?) -> [RevisionShare] {
+        var isDivided = false
+        return targets.flatMap { target -> [RevisionShare] in
+            guard target.target.isLatestRevision, let rollout else {
+                return [RevisionShare(revision: target.revision, percent: share(of: target.target))]
+            }
+            defer { isDivided = true }
+            return isDivided ? [] : rollout.revisions
         }
     }
 }

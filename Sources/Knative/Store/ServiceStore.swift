@@ -17,6 +17,10 @@ public struct ServiceStore: Sendable {
         var latestReady: String?
         /// The last resolution without problems.
         var programmed = TrafficResolution()
+        /// How far that one has moved to the latest revision.
+        var rollout = Rollout()
+        /// The last resolution had problems, so that nothing moves.
+        var isHeld = false
     }
 
     /// Revisions without traffic kept of one service; the oldest beyond go (Knative `max-non-active-revisions`, which

@@ -31,6 +31,9 @@ public struct TrafficResolution: Hashable, Sendable {
     public internal(set) var tags: [String: [RevisionShare]] = [:]
     /// Every revision a target names, also with 0 percent: they stay reachable.
     public internal(set) var referenced: Set<String> = []
+    /// Whether a new latest revision takes over step by step (Knative condition `IngressReady` Unknown, reason
+    /// `RolloutInProgress`).
+    public internal(set) var isRollingOut = false
     /// What is wrong with the traffic as written. If there is anything, `main` and `tags` are the last good ones.
     public internal(set) var problems: [TrafficProblem] = []
     /// Revisions that the last good resolution referred to and this one does not: drain them.

@@ -35,12 +35,9 @@ extension Report {
                 "invalid key name \(quoted(name)): \(places.path)",
                 remedy: "autoscaling annotations must be put under \"spec.template.metadata.annotations\" to work")
         }
-        for name in ["serving.knative.dev/rollout-duration", "serving.knative.dev/rolloutDuration"] {
+        for name in ServiceObject.rolloutDurationKeys {
             guard let value = places.annotations[name], !value.isEmpty else { continue }
             secondsAnnotation("rollout-duration", name, value, places)
-            add(
-                .warning, at: places.mark(of: name), key: places.path(of: name), "has no effect on one machine",
-                remedy: "traffic moves at once when the new revision is ready")
             break
         }
     }

@@ -229,7 +229,7 @@ public final class QueueSidecar {
             case .descriptorsExhausted:
                 log.write(.warn, "file descriptors have run out; connections wait", [])
             // A sidecar's container has no platform that starts it, and is always its one endpoint.
-            case .demand, .suspect, .idle, .dispatched, .arrived, .doubt: break
+            case .demand, .suspect, .idle, .dispatched, .arrived, .published, .doubt: break
             }
         }
     }

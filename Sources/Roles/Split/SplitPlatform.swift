@@ -1,4 +1,5 @@
 import ClusterLink
+import ControlPlane
 import EventLoop
 import Knative
 import Logging
@@ -22,7 +23,11 @@ final class SplitPlatform {
     private var activators: [ClusterEndpoints.Address] = []
     /// Services whose traffic has been routed once: from then on a new revision must be ready first.
     private var programmed: Set<ServiceName> = []
-    private var toldProblems: [ServiceName: [String]] = [:]
+    private var trafficLog: TrafficLog
+    /// What was published last of each service.
+    private var ingresses: [ServiceName: ClusterIngress] = [:]
+    private var generationCount = 0
+    private var rolloutTimer: TimerHandle = .none
     /// The first activator has come, or the last has gone.
     var onActivators: (Int) -> Void = { _ in }
 
@@ -34,6 +39,7 @@ final class SplitPlatform {
         self.domain = domain
         self.scaling = scaling
         log = logger
+        trafficLog = TrafficLog(logger: logger)
         hub.onApply = { [unowned self] object, _ in take(object) }
         hub.onRegistration = { [unowned self] endpoints in registered(endpoints) }
         hub.onExplain = { [unowned self] name in Explanation.answer(name, in: self.hub.store) }
@@ -58,7 +64,8 @@ final class SplitPlatform {
         }
         for service in result.removedServices {
             programmed.remove(service)
-            toldProblems[service] = nil
+            trafficLog.forget(service)
+            ingresses[service] = nil
             hub.publish(.removed(.ingress, ObjectName(namespace: service.namespace, name: service.name)))
             log.info("service removed", metadata: ["service": "\(service)"])
         }
@@ -92,28 +99,48 @@ final class SplitPlatform {
             let known = store.revisions(of: name).compactMap { revision(of: $0) }
             let ready = Set(known.filter { isFirst || $0.isRoutable }.map(\.object.name))
             let failed = Set(known.filter(\.isFailed).map(\.object.name))
-            let resolution = store.resolveTraffic(of: name, isReady: ready.contains, isFailed: failed.contains)
-            tell(resolution.problems.map(\.message), of: name)
+            let resolution = store.resolveTraffic(
+                of: name, isReady: ready.contains, isFailed: failed.contains, now: context.loop.now)
+            trafficLog.tell(resolution, store.rollout(of: name), of: service)
             if !resolution.main.isEmpty { programmed.insert(name) }
             for object in store.revisions(of: name) {
                 revision(of: object)?.setReachable(store.routingState(of: object) != .reserve)
             }
             let h2c = Set(known.filter { $0.object.template.container.port.isH2C }.map(\.object.name))
-            let ingress = SplitObjects.ingress(service, resolution, domain: domain, isH2C: h2c.contains)
-            hub.publish(.applied(.ingress(ingress)))
+            publish(SplitObjects.ingress(service, resolution, domain: domain, isH2C: h2c.contains), of: name)
         }
+        armRollouts()
+    }
+
+    /// Each change has a generation of its own, unlike any before: a status that comes late is not taken for another's.
+    private func publish(_ ingress: ClusterIngress, of service: ServiceName) {
+        var ingress = ingress
+        ingress.generation = ingresses[service]?.generation ?? 0
+        if ingresses[service] != ingress {
+            generationCount += 1
+            ingress.generation = generationCount
+            ingresses[service] = ingress
+        }
+        hub.publish(.applied(.ingress(ingress)))
+    }
+
+    /// One timer for the next step of all rollouts; none when nothing is to come.
+    private func armRollouts() {
+        context.loop.cancel(rolloutTimer)
+        rolloutTimer =
+            store.nextRolloutStep.map { due in context.loop.at(due) { [unowned self] in publishRoutes() } } ?? .none
+    }
+
+    /// The ingress serves what was published last: a rollout that has just begun plans its steps.
+    private func take(_ status: ClusterIngress.Status?, of name: ObjectName) {
+        let service = ServiceName(namespace: name.namespace, name: name.name)
+        guard let status, status.isReady, status.observedGeneration == ingresses[service]?.generation else { return }
+        store.routesAreReady(of: service, now: context.loop.now)
+        armRollouts()
     }
 
     private func revision(of object: RevisionObject) -> SplitRevision? {
         revisions[ObjectName(namespace: object.namespace, name: object.name)]
-    }
-
-    private func tell(_ problems: [String], of service: ServiceName) {
-        guard problems != toldProblems[service] ?? [] else { return }
-        for problem in problems {
-            log.notice("traffic stays as it was", metadata: ["service": "\(service)", "problem": "\(problem)"])
-        }
-        toldProblems[service] = problems
     }
 
     // MARK: What roles write
@@ -123,7 +150,8 @@ final class SplitPlatform {
         case .scale(let scale): revisions[scale.name]?.carryOut(scale)
         case .serverlessService(let service): revisions[service.name]?.take(service)
         case .podAutoscaler(let autoscaler): revisions[autoscaler.name]?.take(autoscaler)
-        case .revision, .endpoints, .service, .pod, .ingress:
+        case .ingress(let ingress): take(ingress.status, of: ingress.name)
+        case .revision, .endpoints, .service, .pod:
             log.warning("a role wrote what is not its own", metadata: ["kind": "\(object.kind.rawValue)"])
         }
     }

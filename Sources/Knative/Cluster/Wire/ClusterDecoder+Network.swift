@@ -58,6 +58,13 @@ extension ClusterDecoder {
     ) -> ClusterIngress {
         var ingress = ClusterIngress(name: name)
         ingress.createdAt = time("creationTimestamp", of: metadata, &report)
+        ingress.generation = report.integer("generation", of: metadata, in: 0...Int.max) ?? 0
+        if let status = report.mapping("status", of: document),
+            let observed = report.integer("observedGeneration", of: status, in: 0...Int.max)
+        {
+            let isReady = condition("Ready", of: status, &report)?.isTrue ?? false
+            ingress.status = .init(observedGeneration: observed, isReady: isReady)
+        }
         guard let spec = report.mapping("spec", of: document) else { return ingress }
         suggest(spec, ["rules", "tls", "httpOption"], &report)
         if let option = report.string("httpOption", of: spec) {

@@ -209,7 +209,7 @@ struct ClusterDecoder {
     }
 
     /// The condition of this type; nil if there is none.
-    private static func condition(_ type: String, of status: Field, _ report: inout Report) -> Condition? {
+    static func condition(_ type: String, of status: Field, _ report: inout Report) -> Condition? {
         for element in status.child("conditions") == nil ? [] : report.list("conditions", of: status) {
             guard case .mapping = element.node.content, element.node["type"]?.text == type else { continue }
             return Condition(

@@ -5,6 +5,7 @@ extension ClusterObject {
     ) -> (metadata: JSONTree, spec: JSONTree?, status: JSONTree?, rest: [(String, JSONTree?)]) {
         let metadata = JSONTree.object([
             ("name", .string(object.name.name)), ("namespace", .string(object.name.namespace)),
+            ("generation", object.generation == 0 ? nil : .integer(object.generation)),
             ("creationTimestamp", object.createdAt.map { JSONTree.string(RFC3339.text($0)) }),
         ])
         let spec = JSONTree.object([
@@ -12,7 +13,14 @@ extension ClusterObject {
             ("tls", .nonempty(object.tls.map(tree))),
             ("rules", .list(object.rules.map(tree))),
         ])
-        return (metadata, spec, nil, [])
+        return (metadata, spec, object.status.map(tree), [])
+    }
+
+    private static func tree(_ status: ClusterIngress.Status) -> JSONTree {
+        .object([
+            ("observedGeneration", .integer(status.observedGeneration)),
+            ("conditions", .list([condition("Ready", status.isReady ? "True" : "Unknown")])),
+        ])
     }
 
     private static func tree(_ tls: ClusterIngress.TLS) -> JSONTree {
