@@ -27,6 +27,7 @@ import sys
 import time
 
 import machine
+import report
 
 APPLICATION, PORT = 19061, 19062
 WAKE_COST = machine.ROOT / ".build/release/martlet-wake-cost"
@@ -131,18 +132,22 @@ def row(name, figures, has_proxy):
             f"{figures['others']:.2f}"]
 
 
-def report(services, rounds):
+def summary(services, rounds):
+    """The part of a report."""
+    rows = []
     for title in ["from zero", "warm", "straight at the application"]:
-        print(f"\n{title}\n")
         has_proxy = title != "straight at the application"
-        print(machine.table(COLUMNS, [row(f"{services:,}, {number}", found[title], has_proxy)
-                                      for number, found in enumerate(rounds, 1)]))
+        rows += [row(f"{title}, {number}", found[title], has_proxy) for number, found in enumerate(rounds, 1)]
     rate = statistics.median(found["from zero"]["requests"] / found["from zero"]["seconds"] for found in rounds)
     rest = [statistics.median(found["rest"][index] for found in rounds) for index in (0, 1)]
     costs = statistics.median(found["from zero"]["worker"] + found["from zero"]["control"] for found in rounds)
-    print(f"\nWake-ups a second, median: {rate:.0f} (bar: {BAR:,}); their CPU time alone allows {1e6 / costs:.0f}. "
-          f"At rest, all awake: CPU ms a second {rest[0]:.2f} of the worker, {rest[1]:.2f} of the control thread. "
-          f"Applying the services took {statistics.median(found['apply'] for found in rounds):.2f} s of CPU.\n")
+    applying = statistics.median(found["apply"] for found in rounds)
+    text = (f"Wake-ups a second, median: {rate:.0f} (bar: {BAR:,}); their CPU time alone allows {1e6 / costs:.0f}. "
+            f"At rest, all awake: CPU ms a second {rest[0]:.2f} of the worker, {rest[1]:.2f} of the control thread. "
+            f"Applying the services took {applying:.2f} s of CPU.")
+    return {"id": f"wake {services}", "kind": "table", "link": f"{services:,} woken", "columns": COLUMNS, "rows": rows,
+            "title": f"{services:,} services woken, pods that cost nothing",
+            "text": ["Times are the client's, CPU µs are a request's.", text]}
 
 
 def main():
@@ -150,14 +155,13 @@ def main():
     parser.add_argument("--services", default="2500,10000", help="how many, one table each; default 2500,10000")
     parser.add_argument("--connections", type=int, default=64, help="keep-alive connections of the client; default 64")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=pathlib.Path, help="also append the parts of a report to this file")
     parser.add_argument("--program", default=WAKE_COST, help="default .build/release/martlet-wake-cost")
     options = parser.parse_args()
     machine.require_martlet(options.program)
     tools, problems = machine.build_tools(), []
     for services in map(int, options.services.split(",")):
         machine.raise_descriptor_limit(services + 1_000)  # the upstream connections
-        print(f"### {services:,} services woken, pods that cost nothing\n\n{options.connections} connections; times "
-              "are the client's, CPU µs are a request's.", flush=True)
         rounds = []
         for _ in range(options.rounds):
             found, failed = measure(services, options, tools)
@@ -165,9 +169,9 @@ def main():
             if not failed:
                 rounds.append(found)
         if rounds:
-            report(services, rounds)
+            report.publish(summary(services, rounds), options.json)
     for problem in problems:
-        print(f"failed: {problem}")
+        print(f"failed: {problem}", file=sys.stderr)
     sys.exit(1 if problems else 0)
 
 
