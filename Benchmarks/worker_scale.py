@@ -7,7 +7,7 @@
 Measured: a pair of `RevisionGate.admit` and `release`, by one thread and by two. What two pay above one is what a word
 that another CPU wrote costs: the moves of a cache line between CPUs. Simulated from that: N workers, each of which does
 its own work for a request and writes the word of one pod when the request begins and once more when it ends; a line can
-be at one CPU at a time, and whoever wants it meanwhile stands in line. Efficiency is the throughput of N workers divided
+be at one CPU at a time, and whoever wants it meanwhile waits. Efficiency is the throughput of N workers divided
 by N times that of one; 1 is perfect.
 """
 import argparse

@@ -1,6 +1,8 @@
 // What admitting a request costs when workers share a revision: pairs of `admit` and `release` by several threads.
 //
-//     martlet-gate-cost THREADS ENDPOINTS CONCURRENCY PAIRS [HELD]      prints nanoseconds a pair, the mean over the threads
+//     martlet-gate-cost THREADS ENDPOINTS CONCURRENCY PAIRS [HELD]
+//
+// Prints nanoseconds a pair, the mean over the threads.
 // THREADS at most as many as there are CPUs with nothing else to do; HELD slots are taken before and stay taken.
 //
 // Benchmarks/worker_scale.py asks it and says what follows for many workers.
