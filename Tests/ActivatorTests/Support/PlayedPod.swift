@@ -31,6 +31,7 @@ final class PlayedPod: Sendable {
     private let commands: Mailbox<Command>
     private let seen = Mutex(Seen())
     private let listener: Int32
+    private let thread = Mutex<WorkerThread?>(nil)
 
     /// Listens at `ip` (127.0.0.0/8) and `port`; 0 is a free one.
     init(_ name: String, ip: UInt32 = 0x7F00_0001, port: UInt16 = 0, probe: Probe = .ready) throws {
@@ -39,9 +40,10 @@ final class PlayedPod: Sendable {
         let opened = try Listener(SocketAddress(ipv4: ip, port: port), sharesPort: false)
         address = opened.address ?? SocketAddress(ipv4: ip, port: port)
         listener = opened.release()
-        _ = try WorkerThread(name: name) { [self] in
+        let player = try WorkerThread(name: name) { [self] in
             Player(self, probe).run()
         }
+        thread.withLock { $0 = player }
     }
 
     func probe(_ probe: Probe) { commands.post(.probe(probe)) }
@@ -49,8 +51,11 @@ final class PlayedPod: Sendable {
     func answers(_ answers: Bool) { commands.post(.answers(answers)) }
     /// Requests get this status from now on, and these field lines, each with its CR LF.
     func reply(_ status: Int, _ fields: String = "") { commands.post(.reply(status, fields)) }
-    /// Refuses connections from now on, and breaks those that there are.
-    func stop() { commands.post(.stop) }
+    /// Refuses connections from now on, and has broken those that there were.
+    func stop() {
+        commands.post(.stop)
+        thread.withLock { $0.take() }?.join()
+    }
 
     var requests: [(head: String, at: Instant)] { seen.withLock { $0.requests } }
     var probes: [Instant] { seen.withLock { $0.probes } }
