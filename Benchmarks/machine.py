@@ -106,12 +106,15 @@ def stop_when_asked():
 @contextlib.contextmanager
 def running(name, command, cpu=None, patience=10, **settings):
     """A process with its output in run/<name>.log. It is asked to stop at the end, and killed when it does not within
-    so many seconds."""
+    so many seconds.
+
+    A group of its own, so that what it starts ends with it, but no session: Linux gives each session one share of a CPU
+    (`sched_autogroup`), and the application that martlet starts would share martlet's where the others' has its own."""
     RUN.mkdir(exist_ok=True)
     log = RUN / f"{name}.log"
     with open(log, "w") as output:
         process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=output,
-                                   stderr=output, env={**os.environ, **settings}, start_new_session=True,
+                                   stderr=output, env={**os.environ, **settings}, process_group=0,
                                    preexec_fn=pin(cpu) if cpu is not None else None)
     try:
         yield process
