@@ -101,7 +101,8 @@ import Testing
         server.standardOutput = output
         server.standardError = FileHandle.nullDevice
         try server.run()
-        defer { server.terminate() }
+        // Not SIGTERM: a thread of another test may have blocked it, and what it starts inherits that.
+        defer { _ = kill(server.processIdentifier, SIGKILL) }
         let port = try #require(UInt16(Self.line(output.fileHandleForReading)))
         let probed = try PlayedPod("plain")
         defer { probed.stop() }
