@@ -157,7 +157,7 @@ def main():
     parser.add_argument("--json", type=pathlib.Path, help="also append the part of a report to this file")
     options = parser.parse_args()
     machine.require_martlet(options.martlet)
-    tools = machine.build_tools()
+    tools, disturbance = machine.build_tools(), machine.Disturbance()
     if options.together:
         with martlet_with(options.together, options, tools):
             whole, accepted, failed, seconds = all_together(options.together)
@@ -171,7 +171,7 @@ def main():
         title = f"{options.starts} cold starts, one after the other"
         summary = "The application accepts as soon as it runs. Budget: 1000 µs at p50, for request to spawn and for " \
             "accepts to request each."
-    report.publish(part(title, summary, series(phases, accepted, whole)), options.json)
+    report.publish(part(title, f"{summary} {disturbance.sentence()}", series(phases, accepted, whole)), options.json)
     if failed or not phases:
         sys.exit("some cold starts failed" if failed else "martlet logged no cold start")
 

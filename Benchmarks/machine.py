@@ -51,11 +51,30 @@ def ticks_by_process():
     return ticks
 
 
-def foreign_share(before, after, known, wall):
-    """CPUs that everything but the known processes kept busy between two `ticks_by_process`. A process that reaps a
-    child gets the time of its whole life at once, so no more than there are CPUs."""
-    ticks = sum(count - before.get(pid, 0) for pid, count in after.items() if pid not in known)
-    return min(ticks * TICK_SECONDS / wall, os.cpu_count())
+def stolen_ticks():
+    """Of all CPUs, the time in which they had work and the hypervisor gave them to others. 0 on hardware."""
+    total = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return int(total[8]) if len(total) > 8 else 0
+
+
+class Disturbance:
+    """What takes CPUs from the processes of a measurement while it runs."""
+
+    def __init__(self):
+        self.ticks, self.stolen, self.begun = ticks_by_process(), stolen_ticks(), time.monotonic()
+
+    def so_far(self, known=()):
+        """In CPUs: `foreign`, what everything but the known processes and this one used, and `stolen`. A process that
+        reaps a child gets the time of its whole life at once, so no more than there are CPUs."""
+        wall = time.monotonic() - self.begun
+        own = {os.getpid(), *known}
+        ticks = sum(count - self.ticks.get(pid, 0) for pid, count in ticks_by_process().items() if pid not in own)
+        return {"foreign": min(ticks * TICK_SECONDS / wall, os.cpu_count()),
+                "stolen": (stolen_ticks() - self.stolen) * TICK_SECONDS / wall}
+
+    def sentence(self):
+        """Of a report, where there is no column for it."""
+        return f"CPUs stolen meanwhile: {self.so_far()['stolen']:.2f}."
 
 
 def memory_kib(pid, key, file="status"):

@@ -135,7 +135,8 @@ def handshakes(target, seconds):
 
 
 def paced(target, seconds):
-    return json.loads(tool([target.tools / "open_loop", target.port, HOST, CONNECTIONS, PACE, seconds], seconds))
+    """So many seconds in which nothing is stolen; it may take five times as long to find them."""
+    return json.loads(tool([target.tools / "open_loop", target.port, HOST, CONNECTIONS, PACE, seconds], 5 * seconds))
 
 
 # ---------------------------------------------------------------- idle connections

@@ -3,13 +3,16 @@
 import json
 import pathlib
 import tempfile
+import types
 import unittest
+import unittest.mock
 
 import callgrind
 import instructions
 import machine
 import page
 import report
+import side_by_side
 
 FILE = """# callgrind format
 version: 1
@@ -94,6 +97,32 @@ class BudgetTests(unittest.TestCase):
     def test_the_middle_run_counts(self):
         runs = [{"S1": {"instructions": value}} for value in (9, 1, 5)]
         self.assertEqual(instructions.middle(runs)["S1"]["instructions"], 5)
+
+
+class CalmTests(unittest.TestCase):
+    def measured(self, kind, *outcomes):
+        """What counts of these attempts, and how many were made."""
+        left = [dict({"foreign": 0, "stolen": 0, "errors": 0}, **outcome) for outcome in outcomes]
+        options = types.SimpleNamespace(seconds=1, martlet="")
+        scenario = types.SimpleNamespace(kind=kind)
+        with unittest.mock.patch.object(side_by_side, "measure", lambda *_: left.pop(0)):
+            outcome = side_by_side.measure_quietly("relay", scenario, options, None)
+        return outcome, len(outcomes) - len(left)
+
+    def test_a_calm_measurement_is_not_repeated(self):
+        outcome, count = self.measured("load", {"cost": 1, "stolen": 0.1}, {"cost": 2})
+        self.assertEqual((outcome["cost"], count), (1, 1))
+
+    def test_the_calmest_counts(self):
+        disturbed = [{"cost": 1, "stolen": 0.3}, {"cost": 2, "stolen": 0.1, "foreign": 0.1}, {"cost": 3, "foreign": 1}]
+        outcome, count = self.measured("load", *disturbed, {"cost": 4})
+        self.assertEqual((outcome["cost"], count), (2, 3))
+
+    def test_a_paced_load_needs_calm_requests_only(self):
+        outcome, count = self.measured("paced", {"calm": 10}, {"calm": 5_000, "stolen": 0.5}, {"calm": 9_000})
+        self.assertEqual((outcome["calm"], count), (5_000, 2))
+        self.assertIsNone(side_by_side.complaint(outcome))
+        self.assertIn("calm", side_by_side.complaint({"calm": 10, "errors": 0}))
 
 
 class ReportTests(unittest.TestCase):

@@ -8,10 +8,10 @@
 A round measures every candidate once, in an order that moves by one each round; the table shows medians over the rounds
 and the median of the ratios within a round, which cancels a machine that is slow for a while. The proxy is alone on one
 CPU with one worker; the load tool and the application share the other. CPU time per request is the primary figure: that
-of the proxy's own process, the pods that martlet starts not included. A measurement is repeated once when something
-else on the machine took more than 15 % of a CPU meanwhile. With idle connections (S7 and its kin) the primary figure
-is the growth of the proxy's resident memory for each. A measurement with a single error counts for nothing and is
-reported.
+of the proxy's own process, the pods that martlet starts not included. A measurement is repeated when something else on
+the machine, or another machine beside a virtual one, took too much of the CPUs meanwhile; the calmest counts. With idle
+connections (S7 and its kin) the primary figure is the growth of the proxy's resident memory for each. A measurement
+with a single error counts for nothing and is reported.
 """
 import argparse
 import collections
@@ -29,8 +29,9 @@ import report
 from candidates import CANDIDATES, H2C_UPSTREAM_PORT, HOST, PORTS, PROXY_PORT, UPSTREAM_PORT, Setting, missing
 from scenarios import SCENARIOS, Target, idle_connections, idle_count
 
-FOREIGN_LIMIT = 0.15
-ATTEMPTS = 2
+# {kind of scenario: (CPUs that others may take, attempts to find such a time)}. Paced load finds calm moments itself.
+CALM = {"load": (0.15, 3), "paced": (0.15, 4), "start": (0.03, 4), "idle": (1, 1)}
+CALM_REQUESTS = 2_000       # of a paced load at least, for a p99 that means something
 DESCRIPTORS = 18_000        # of a proxy with 15,000 upstream connections
 WARM_CONNECTIONS = 20       # opened and closed before the memory is read for the first time
 SETTLE_SECONDS = 1
@@ -55,8 +56,8 @@ def takes_part(name, scenario):
 
 @contextlib.contextmanager
 def started(name, scenario, tools, martlet):
-    """The proxy, answering: its worker's id, the ids of the processes that belong to the measurement, and how many
-    milliseconds it took from its start to its first answer. Without a proxy it is the application that answers."""
+    """The proxy, answering: its worker's id, the ids of the processes that belong to the measurement, and the outcome
+    of its start: milliseconds to its first answer. Without a proxy it is the application that answers."""
     folder = machine.RUN / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -71,33 +72,33 @@ def started(name, scenario, tools, martlet):
                 known.add(stack.enter_context(upstream).pid)
                 machine.wait_for_port(port)
         if candidate.command is None:
-            yield None, known, 0
+            yield None, known, {}
             return
         setting = Setting(folder, tools, martlet, scenario.upstream, scenario.entry, scenario.hosts)
         environment = candidate.environment(setting)
-        begun = time.monotonic()
         command = candidate.command(setting)
+        disturbance, begun = machine.Disturbance(), time.monotonic()
         proxy = stack.enter_context(machine.running(name, command, machine.PROXY_CPU, **environment))
         if candidate.follows_client and scenario.upstream == "h2c":  # nobody behind it speaks HTTP/1.1
             machine.wait_for_port(PROXY_PORT)
         else:
             machine.wait_for_answer(PROXY_PORT, HOST)
-        first = (time.monotonic() - begun) * 1e3
+        took = (time.monotonic() - begun) * 1e3
         if scenario.entry == "tls":
             machine.wait_for_answer(candidate.entries["tls"], HOST, has_tls=True)
         worker = machine.child_ids(proxy.pid)[0] if candidate.has_master else proxy.pid
-        yield worker, known | {proxy.pid, worker} | set(machine.child_ids(proxy.pid)), first
+        known |= {proxy.pid, worker, *machine.child_ids(proxy.pid)}
+        yield worker, known, {"cost": took, **disturbance.so_far(known)}
 
 
 def measure_load(worker, known, scenario, target, seconds):
     scenario.load(target, 1)  # warm-up: connections, caches, allocator
-    others, cpu, begun = machine.ticks_by_process(), cpu_seconds(worker), time.monotonic()
+    disturbance, cpu, begun = machine.Disturbance(), cpu_seconds(worker), time.monotonic()
     outcome = scenario.load(target, seconds)
     cpu, wall = cpu_seconds(worker) - cpu, time.monotonic() - begun
-    foreign = machine.foreign_share(others, machine.ticks_by_process(), known, wall)
     requests = max(outcome["requests"], 1)
-    return {**outcome, "rate": outcome["requests"] / outcome["seconds"], "cost": cpu / requests * 1e6,
-            "busy": cpu / wall, "foreign": foreign,
+    return {**outcome, **disturbance.so_far(known), "rate": outcome["requests"] / outcome["seconds"],
+            "cost": cpu / requests * 1e6, "busy": cpu / wall,
             "rss_mib": machine.memory_kib(worker, "VmRSS") / 1024 if worker else 0}
 
 
@@ -105,14 +106,14 @@ def cpu_seconds(worker):
     return machine.cpu_seconds(worker) if worker else 0
 
 
-def measure_start(worker, first):
+def measure_start(worker, start):
     """Of a proxy with a master the worker's memory counts."""
     time.sleep(SETTLE_SECONDS)
     cpu, begun = machine.cpu_seconds(worker), time.monotonic()
     time.sleep(IDLE_SECONDS)
     busy = (machine.cpu_seconds(worker) - cpu) / (time.monotonic() - begun)
     program = os.path.getsize(f"/proc/{worker}/exe")
-    return {"errors": 0, "requests": 1, "foreign": 0, "cost": first, "idle_permille": busy * 1e3,
+    return {**start, "errors": 0, "requests": 1, "idle_permille": busy * 1e3,
             "rss_mib": machine.memory_kib(worker, "VmRSS") / 1024,
             "anonymous_mib": machine.memory_kib(worker, "RssAnon") / 1024, "program_mib": program / 2**20}
 
@@ -131,26 +132,32 @@ def measure_idle(worker, scenario, target, shares_upstream):
     with idle_connections(target, count, scenario.streams, shares_upstream):
         time.sleep(SETTLE_SECONDS)
         rss_held, pss_held = resident_kib(worker)
-    return {"errors": 0, "foreign": 0, "connections": count, "cost": (rss_held - rss) / count,
+    return {"errors": 0, "foreign": 0, "stolen": 0, "connections": count, "cost": (rss_held - rss) / count,
             "pss_kib": (pss_held - pss) / count, "before_mib": rss / 1024, "held_mib": rss_held / 1024}
 
 
 def measure(name, scenario, seconds, tools, martlet):
-    with started(name, scenario, tools, martlet) as (worker, known, first):
+    with started(name, scenario, tools, martlet) as (worker, known, start):
         target = Target(CANDIDATES[name].entries[scenario.entry], scenario.entry, tools)
         if scenario.kind == "start":
-            return measure_start(worker, first)
+            return measure_start(worker, start)
         if scenario.kind == "idle":
             return measure_idle(worker, scenario, target, CANDIDATES[name].shares_upstream)
         return measure_load(worker, known, scenario, target, seconds)
 
 
 def measure_quietly(name, scenario, options, tools):
-    """Again while the machine is disturbed; the calmest attempt counts."""
+    limit, most = CALM[scenario.kind]
     attempts = []
-    while len(attempts) < ATTEMPTS and not (attempts and attempts[-1]["foreign"] < FOREIGN_LIMIT):
+    while len(attempts) < most and not (attempts and taken(attempts[-1]) <= limit):
         attempts.append(measure(name, scenario, options.seconds, tools, options.martlet))
-    return min(attempts, key=lambda attempt: attempt["foreign"])
+    return min(attempts, key=taken)
+
+
+def taken(outcome):
+    """CPUs that were not there for the measurement. A paced load says itself whether there were calm moments."""
+    is_short = outcome.get("calm", CALM_REQUESTS) < CALM_REQUESTS
+    return outcome["foreign"] + (os.cpu_count() * is_short if "calm" in outcome else outcome["stolen"])
 
 
 def run_rounds(key, names, options, tools):
@@ -185,6 +192,8 @@ def complaint(outcome):
     """Why an outcome counts for nothing; None if it counts."""
     if "failure" in outcome:
         return outcome["failure"]
+    if outcome.get("calm", CALM_REQUESTS) < CALM_REQUESTS:
+        return f"only {outcome['calm']} requests in calm moments"
     return f"{outcome['errors']} errors in {outcome['requests']} requests" if outcome["errors"] else None
 
 
@@ -229,15 +238,15 @@ def row(outcomes, name, figures):
 
 
 LOAD_FIGURES = {"requests/s": ("rate", 0), "p50 µs": ("p50", 0), "p99 µs": ("p99", 0), "p99.9 µs": ("p999", 0),
-                "RSS MiB": ("rss_mib", 1), "busy": ("busy", 2), "others": ("foreign", 2)}
+                "RSS MiB": ("rss_mib", 1), "busy": ("busy", 2), "others": ("foreign", 2), "stolen": ("stolen", 2)}
 IDLE_FIGURES = {"PSS KiB": ("pss_kib", 2), "connections": ("connections", 0), "RSS before, MiB": ("before_mib", 1),
                 "RSS held, MiB": ("held_mib", 1)}
 START_FIGURES = {"RSS MiB": ("rss_mib", 1), "anonymous MiB": ("anonymous_mib", 1), "program MiB": ("program_mib", 1),
-                 "idle CPU ‰": ("idle_permille", 2)}
+                 "idle CPU ‰": ("idle_permille", 2), "stolen": ("stolen", 2)}
 PACED_FIGURES = {"added p50 µs": ("added_p50", 0), "added p99 µs": ("added_p99", 0),
                  "added p99.9 µs": ("added_p999", 0),
                  "p50 µs": ("p50", 0), "p99 µs": ("p99", 0), "p99.9 µs": ("p999", 0), "busy": ("busy", 2),
-                 "others": ("foreign", 2)}
+                 "others": ("foreign", 2), "stolen": ("stolen", 2), "calm": ("calm", 0)}
 # {kind of scenario: (primary figure, its unit, other columns)}
 TABLES = {"load": ("CPU µs/request", "µs a request", LOAD_FIGURES), "idle": ("KiB/connection", "KiB a connection",
           IDLE_FIGURES), "start": ("ms to the first answer", "ms", START_FIGURES),

@@ -34,7 +34,7 @@ WAKE_COST = machine.ROOT / ".build/release/martlet-wake-cost"
 BAR = 2_500         # wake-ups a second, one worker
 REST_SECONDS = 4    # two decisions of the autoscaler
 COLUMNS = ["services, round", "a second", "p50 µs", "p99 µs", "worker µs", "control µs", "a second by CPU",
-           "client µs", "others"]
+           "client µs", "others", "stolen"]
 
 
 def said(word, number, seconds=300):
@@ -62,7 +62,7 @@ class Round:
 
     def __init__(self, services, options, process, application):
         self.services, self.options, self.process = services, options, process
-        self.known = {process.pid, application.pid, os.getpid()}
+        self.known = {process.pid, application.pid}
         self.asked = 0
         self.problems = []
 
@@ -79,17 +79,14 @@ class Round:
     def load(self, port, tools):
         """The figures of one request to every host."""
         command = [tools / "wake", port, "wake-", ".default.localhost", self.services, self.options.connections]
-        before, ticks, begun = thread_microseconds(self.process.pid), machine.ticks_by_process(), time.monotonic()
+        before, disturbance = thread_microseconds(self.process.pid), machine.Disturbance()
         client = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True,
                                   preexec_fn=machine.pin(machine.LOAD_CPU))
         output, _ = client.communicate()
-        wall, after = time.monotonic() - begun, machine.ticks_by_process()
-        own = self.known | {client.pid}
-        after[os.getpid()] = ticks.get(os.getpid(), 0)  # it has reaped the client
+        disturbed = disturbance.so_far(self.known | {client.pid})
         if client.returncode:
             raise RuntimeError("the client failed")
-        figures = json.loads(output)
-        figures["others"] = machine.foreign_share(ticks, after, own, wall)
+        figures = json.loads(output) | disturbed
         times = thread_microseconds(self.process.pid)
         figures["worker"], figures["control"] = ((end - start) / self.services for start, end in zip(before, times))
         if figures["errors"]:
@@ -129,7 +126,7 @@ def row(name, figures, has_proxy):
     own = [f"{figures['worker']:.1f}", f"{figures['control']:.1f}",
            f"{1e6 / (figures['worker'] + figures['control']):.0f}"] if has_proxy else ["–"] * 3
     return [name, f"{rate:.0f}", figures["p50"], figures["p99"], *own, f"{figures['cpu_us']:.1f}",
-            f"{figures['others']:.2f}"]
+            f"{figures['foreign']:.2f}", f"{figures['stolen']:.2f}"]
 
 
 def summary(services, rounds):

@@ -2,19 +2,27 @@
 //
 // A request waits for its turn on one of the connections, and its latency counts from the moment it was due, so a stall
 // is seen by all that it delayed. One thread.
+// On a virtual machine a stall may be the hypervisor's, which gave the CPU to another machine. So the time is cut into
+// slices, and only requests of calm ones count in the latencies: nothing was stolen in the slice before the request was
+// due, in its own, and in that of its answer. It goes on until there were SECONDS of calm slices, at most PATIENCE
+// times as long.
 // Usage: open_loop PORT HOST CONNECTIONS RATE SECONDS      (loopback only)
-// Prints one line of JSON; times in microseconds. An error is an answer other than 200, or a connection lost.
+// Prints one line of JSON; times in microseconds. An error is an answer other than 200, or a connection lost. `calm` is
+// how many requests count in the latencies.
 #define _GNU_SOURCE
 #include "client.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { CONNECTIONS_LIMIT = 1024, SAMPLES_LIMIT = 1 << 20, QUEUE_LIMIT = 1 << 16, ANSWER_LIMIT = 16 * 1024 };
+enum { SLICE_NS = 100000000, SLICES_LIMIT = 1 << 14, PATIENCE = 5 };
 
 struct visit {
     struct client client;
@@ -28,7 +36,12 @@ static struct visit visits[CONNECTIONS_LIMIT];
 static size_t idle[CONNECTIONS_LIMIT], idle_count;
 static uint64_t waiting[QUEUE_LIMIT];   // when those were due that found no idle connection
 static size_t waiting_begin, waiting_end;
-static uint32_t samples[SAMPLES_LIMIT];
+static struct sample {
+    uint32_t microseconds, due_slice, done_slice;
+} samples[SAMPLES_LIMIT];
+static bool is_disturbed[SLICES_LIMIT];
+static size_t slices, calm_slices;      // that have ended
+static uint64_t begun_ns;
 static size_t requests, errors;
 static char request[512];
 static size_t request_bytes;
@@ -37,6 +50,38 @@ static int poller;
 static void fail(const char *message) {
     fprintf(stderr, "open_loop: %s\n", message);
     exit(1);
+}
+
+// CPU time that the hypervisor gave to others, since the machine began; 0 where nobody counts it.
+static uint64_t stolen_ticks(void) {
+    static int file = -1;
+    if (file < 0) file = open("/proc/stat", O_RDONLY | O_CLOEXEC);
+    char line[256] = "";
+    if (pread(file, line, sizeof line - 1, 0) < 0) fail("/proc/stat cannot be read");
+    unsigned long long stolen = 0;
+    sscanf(line, "cpu %*u %*u %*u %*u %*u %*u %*u %llu", &stolen);
+    return stolen;
+}
+
+static uint32_t slice_of(uint64_t ns) { return (uint32_t)((ns - begun_ns) / SLICE_NS); }
+
+// Judges the slices that have ended since the last call.
+static void end_slices(void) {
+    static uint64_t known;
+    uint32_t now = slice_of(now_ns());
+    if (now == slices) return;
+    if (now >= SLICES_LIMIT) fail("too long");
+    uint64_t stolen = stolen_ticks();
+    for (; slices < now; slices++) {
+        is_disturbed[slices] = slices == 0 || stolen != known;
+        calm_slices += !is_disturbed[slices];
+    }
+    known = stolen;
+}
+
+static bool is_calm(const struct sample *sample) {
+    return sample->due_slice && sample->done_slice < slices && !is_disturbed[sample->due_slice - 1] &&
+           !is_disturbed[sample->due_slice] && !is_disturbed[sample->done_slice];
 }
 
 static void ask(size_t index, uint64_t due_ns) {
@@ -69,8 +114,10 @@ static void receive(size_t index) {
         visit->bytes[visit->count] = 0;
         if (!visit->is_busy || !answer_bytes(visit)) continue;
         if (memcmp(visit->bytes, "HTTP/1.1 200", 12)) errors++;
-        if (requests < SAMPLES_LIMIT) samples[requests] = (uint32_t)((now_ns() - visit->due_ns) / 1000);
-        requests++;
+        if (requests == SAMPLES_LIMIT) fail("too many requests");
+        uint64_t now = now_ns();
+        uint32_t took = (uint32_t)((now - visit->due_ns) / 1000);
+        samples[requests++] = (struct sample){took, slice_of(visit->due_ns), slice_of(now)};
         visit->is_busy = false;
         if (waiting_begin != waiting_end) {
             ask(index, waiting[waiting_begin++ % QUEUE_LIMIT]);
@@ -87,13 +134,17 @@ static void come_due(uint64_t due_ns) {
 }
 
 static int ascending(const void *left, const void *right) {
-    uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+    uint32_t a = ((const struct sample *)left)->microseconds, b = ((const struct sample *)right)->microseconds;
     return (a > b) - (a < b);
 }
 
-static uint32_t permille(size_t share) {
-    size_t count = requests < SAMPLES_LIMIT ? requests : SAMPLES_LIMIT;
-    return count ? samples[(count - 1) * share / 1000] : 0;
+// Moves the samples of calm slices to the front, in ascending order; how many.
+static size_t calm_samples(void) {
+    size_t count = 0;
+    for (size_t i = 0; i < requests; i++)
+        if (is_calm(&samples[i])) samples[count++] = samples[i];
+    qsort(samples, count, sizeof *samples, ascending);
+    return count;
 }
 
 // Serves events until `until_ns`; at least once.
@@ -125,18 +176,22 @@ int main(int count, char **arguments) {
         idle[idle_count++] = i;
     }
     serve(now_ns() + 100000000);    // connections are made
-    uint64_t begun_ns = now_ns();
-    size_t all = (size_t)(rate * seconds);
-    for (size_t i = 0; i < all; i++) {
-        uint64_t due_ns = begun_ns + (uint64_t)((double)i * 1e9 / rate);
+    begun_ns = now_ns();
+    size_t all = 0, wanted = (size_t)(seconds * 1e9 / SLICE_NS);
+    for (; calm_slices < wanted && slices < wanted * PATIENCE; all++) {
+        uint64_t due_ns = begun_ns + (uint64_t)((double)all * 1e9 / rate);
         serve(due_ns);
+        end_slices();
         come_due(due_ns);
     }
     for (uint64_t give_up = now_ns() + 2000000000; requests < all && now_ns() < give_up;) serve(now_ns() + 1000000);
     errors += all - requests;
     double took = (double)(now_ns() - begun_ns) / 1e9;
-    qsort(samples, requests < SAMPLES_LIMIT ? requests : SAMPLES_LIMIT, sizeof *samples, ascending);
+    size_t calm = calm_samples();
     printf("{\"requests\": %zu, \"errors\": %zu, \"seconds\": %.4f, ", requests, errors, took);
-    printf("\"p50\": %u, \"p99\": %u, \"p999\": %u}\n", permille(500), permille(990), permille(999));
+    if (calm)
+        printf("\"p50\": %u, \"p99\": %u, \"p999\": %u, ", samples[(calm - 1) / 2].microseconds,
+               samples[(calm - 1) * 99 / 100].microseconds, samples[(calm - 1) * 999 / 1000].microseconds);
+    printf("\"calm\": %zu}\n", calm);
     return 0;
 }
