@@ -90,7 +90,8 @@ def martlet(setting):
     arguments = [setting.martlet, "run", setting.folder / "service.yaml", "--workers", 1,
                  "--http", f"127.0.0.1:{PROXY_PORT}", "--access-log", "off", "--domain", "svc.localhost"]
     if setting.entry == "tls":
-        arguments += ["--https", f"127.0.0.1:{TLS_PORT}", "--certs", machine.RUN / "certificates"]
+        arguments += ["--https", f"127.0.0.1:{TLS_PORT}", "--certs", machine.RUN / "certificates",
+                      "--no-session-tickets"]
     return arguments
 
 
@@ -151,7 +152,8 @@ subsets: [{{addresses: [{{ip: 127.0.0.1}}], ports: [{{name: {name}, port: {port}
     arguments = [setting.martlet, "ingress", "--cluster", objects, "--workers", 1, "--http", f"127.0.0.1:{PROXY_PORT}",
                  "--access-log", "off"]
     if setting.entry == "tls":
-        arguments += ["--https", f"127.0.0.1:{TLS_PORT}", "--certs", machine.RUN / "certificates"]
+        arguments += ["--https", f"127.0.0.1:{TLS_PORT}", "--certs", machine.RUN / "certificates",
+                      "--no-session-tickets"]
     return arguments
 
 

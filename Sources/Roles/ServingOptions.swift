@@ -8,6 +8,8 @@ public struct ServingOptions: Sendable {
     public var http = SocketAddress.loopback(port: 8080)
     /// Where clients connect with TLS; nil: nowhere. Default nil.
     public var https: SocketAddress?
+    /// Whether clients get session tickets, with which they come back without a full handshake. Default true.
+    public var issuesSessionTickets = true
     /// Data-plane threads. Default one a core.
     public var workers = Machine.coreCount
     /// Limits of the data plane.
@@ -37,7 +39,7 @@ public struct ServingOptions: Sendable {
         worker.trustsForwarded = trustsForwarded
         worker.seed = UInt64.random(in: 0 ... .max)
         worker.certificates = certificates?.set
-        worker.tickets = certificates?.tickets
+        worker.tickets = issuesSessionTickets ? certificates?.tickets : nil
         return worker
     }
 

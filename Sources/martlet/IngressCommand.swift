@@ -51,6 +51,9 @@ struct IngressCommand: ParsableCommand {
     @Flag(name: .long, help: "Answer requests at --http with a redirect to --https, whatever their Ingress says.")
     var redirectHttps = false
 
+    @Flag(name: .customLong("no-session-tickets"), help: "Every connection at --https makes a full handshake.")
+    var withoutSessionTickets = false
+
     @Option(
         name: .long,
         help: ArgumentHelp(
@@ -105,6 +108,7 @@ struct IngressCommand: ParsableCommand {
         }
         options.ingress.clusterDomain = clusterDomain
         options.ingress.redirectsToHTTPS = redirectHttps
+        options.serving.issuesSessionTickets = !withoutSessionTickets
         options.serving.trustsForwarded = trustForwarded
         guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
         return options
@@ -137,6 +141,7 @@ struct IngressCommand: ParsableCommand {
         }
         guard https == nil else { return }
         if certs != nil { problems.append("--certs: nothing uses it; give --https ADDR too") }
+        if withoutSessionTickets { problems.append("--no-session-tickets: nothing uses it; give --https ADDR too") }
         if localAuthority != nil { problems.append("--local-authority: nothing uses it; give --https ADDR too") }
         if redirectHttps {
             problems.append("--redirect-https: there is no place to redirect to; give --https ADDR")

@@ -45,6 +45,9 @@ struct RunCommand: ParsableCommand {
     @Flag(name: .long, help: "Answer requests at --http with a redirect to --https.")
     var redirectHttps = false
 
+    @Flag(name: .customLong("no-session-tickets"), help: "Every connection at --https makes a full handshake.")
+    var withoutSessionTickets = false
+
     @Option(name: .long, help: ArgumentHelp("Data-plane threads (default: one a core).", valueName: "N"))
     var workers: Int?
 
@@ -141,6 +144,7 @@ struct RunCommand: ParsableCommand {
             split.ingressArguments += certs.map { ["--certs", $0] } ?? ["--local-authority", domain]
         }
         if redirectHttps { split.ingressArguments.append("--redirect-https") }
+        if withoutSessionTickets { split.ingressArguments.append("--no-session-tickets") }
         if trustForwarded { split.ingressArguments.append("--trust-forwarded") }
         do {
             return try SplitRun(options, split: split, logger: logger)
@@ -156,6 +160,7 @@ struct RunCommand: ParsableCommand {
             if redirectHttps {
                 problems.append("--redirect-https: there is no place to redirect to; give --https ADDR")
             }
+            if withoutSessionTickets { problems.append("--no-session-tickets: nothing uses it; give --https ADDR too") }
             return
         }
         if let address = OptionValue.address("--https", https, example: "127.0.0.1:8443", &problems) {
@@ -167,6 +172,7 @@ struct RunCommand: ParsableCommand {
         }
         if let certs { options.certificates = .folder(certs) }
         options.redirectsToHTTPS = redirectHttps
+        options.serving.issuesSessionTickets = !withoutSessionTickets
     }
 
     private func addWorkload(to options: inout AllInOneOptions, _ problems: inout [String]) {

@@ -301,6 +301,34 @@ import Testing
         }
     }
 
+    // MARK: Session tickets
+
+    static let ticketCases = [
+        (true, [], []), (false, [], ["--no-session-tickets"]), (false, ["--split"], ["--no-session-tickets"]),
+    ]
+
+    @Test(arguments: ticketCases)
+    func resumes(_ isTold: Bool, mode: [String], flags: [String]) throws {
+        try Martlet.serving(Self.hello, mode + Self.flags + flags) { martlet throws in
+            let session = martlet.scratch.path + "/session"
+            let first = try Self.visit(martlet, ["-sess_out", session])
+            #expect(first.contains("\nNew, TLSv1.3"), "\(first)")
+            #expect(first.contains("Post-Handshake New Session Ticket") == isTold, "\(first)")
+            guard isTold else { return }
+            let second = try Self.visit(martlet, ["-sess_in", session])
+            #expect(second.contains("\nReused, TLSv1.3"), "\(second)")
+        }
+    }
+
+    /// What openssl says of a connection that is used for one request.
+    private static func visit(_ martlet: Martlet, _ arguments: [String]) throws -> String {
+        let asked = "GET / HTTP/1.1\r\nHost: \(hello.host)\r\nConnection: close\r\n\r\n"
+        let connecting = ["s_client", "-connect", "127.0.0.1:\(try martlet.securePort())", "-tls1_3", "-ign_eof"]
+        let seen = try run("/usr/bin/openssl", connecting + arguments, martlet.scratch, input: asked)
+        #expect(seen.out.contains("HTTP/1.1 200 OK"), "\(seen)")
+        return seen.out
+    }
+
     // MARK: Redirects and addresses
 
     @Test func redirects() throws {
@@ -325,6 +353,7 @@ import Testing
         (["run", "--http", ":81", "--https", ":81", "-"], "--https :81: the same as --http"),
         (["run", "--certs", "x", "-"], "--certs: nothing uses it; give --https ADDR too"),
         (["run", "--redirect-https", "-"], "--redirect-https: there is no place to redirect to"),
+        (["run", "--no-session-tickets", "-"], "--no-session-tickets: nothing uses it"),
         (["cert", "--pen"], "--pen"),
     ])
     func usageErrors(arguments: [String], message: String) throws {

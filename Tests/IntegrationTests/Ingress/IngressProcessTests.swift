@@ -210,6 +210,7 @@ import Testing
         (["--cluster", "x", "--http", "nowhere"], "--http nowhere: no address"),
         (["--cluster", "x", "--https", ":8443"], "--https: certificates are missing"),
         (["--cluster", "x", "--redirect-https"], "--redirect-https: there is no place to redirect to"),
+        (["--cluster", "x", "--no-session-tickets"], "--no-session-tickets: nothing uses it"),
         (["--cluster", "x", "--local", "127.0.0.1:8080"], "--local 127.0.0.1:8080: the same as --http"),
     ]
 
