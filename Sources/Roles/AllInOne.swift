@@ -29,7 +29,7 @@ public struct AllInOneOptions: Sendable {
 }
 
 /// Exit statuses of `martlet`, after sysexits(3).
-public enum ExitStatus {
+public enum ExitCodes {
     /// All went well.
     public static let ok: Int32 = 0
     /// Something failed.
@@ -58,7 +58,7 @@ public final class AllInOne {
     let certificates: CertificateKeeper?
     private var hub: ClusterHub?
     private var isEnding = false
-    private var exitStatus = ExitStatus.ok
+    private var exitStatus = ExitCodes.ok
 
     /// Binds the address and starts the guardian of the pods. No process runs yet.
     ///
@@ -134,7 +134,7 @@ public final class AllInOne {
         default:
             if isEnding {
                 logger.warning("second signal: ending now")
-                exitStatus = ExitStatus.failure
+                exitStatus = ExitCodes.failure
                 stopPods(within: 1_000)
             } else {
                 drain(number)
@@ -154,7 +154,7 @@ public final class AllInOne {
         loop.after(milliseconds: options.serving.drainMilliseconds) { [unowned self] in
             guard !isDone else { return }
             logger.error("requests are still under way at the drain deadline")
-            exitStatus = ExitStatus.drainDeadline
+            exitStatus = ExitCodes.drainDeadline
             stopPods(within: options.stopDeadlineMilliseconds)
         }
     }

@@ -51,7 +51,7 @@ public final class AutoscalerRole {
     private let channel: StatChannelServer
     private var pages: PageServer?
     private var isEnding = false
-    private var exitStatus = ExitStatus.ok
+    private var exitStatus = ExitCodes.ok
 
     /// Binds the addresses and opens the source. Nothing is decided yet.
     ///
@@ -108,7 +108,7 @@ public final class AutoscalerRole {
         // Objects are told by their source whenever they change, so there is nothing to read anew.
         guard number != SIGHUP else { return }
         guard !isEnding else {
-            exitStatus = ExitStatus.failure
+            exitStatus = ExitCodes.failure
             return loop.stop()
         }
         isEnding = true

@@ -56,7 +56,7 @@ public final class IngressRole {
     private let source: any ClusterSource
     private var isServing = false
     private var isEnding = false
-    private var exitStatus = ExitStatus.ok
+    private var exitStatus = ExitCodes.ok
     private var failure: (any Error)?
 
     /// Binds the addresses. No request is served yet.
@@ -133,7 +133,7 @@ public final class IngressRole {
         }
         if isEnding {
             logger.warning("second signal: ending now")
-            exitStatus = ExitStatus.failure
+            exitStatus = ExitCodes.failure
             loop.stop()
         } else {
             drain(number)
@@ -148,7 +148,7 @@ public final class IngressRole {
         control.drain(graceMilliseconds: options.serving.drainGraceMilliseconds) { [unowned self] in loop.stop() }
         loop.after(milliseconds: options.serving.drainMilliseconds) { [unowned self] in
             logger.error("requests are still under way at the drain deadline")
-            exitStatus = ExitStatus.drainDeadline
+            exitStatus = ExitCodes.drainDeadline
             loop.stop()
         }
     }

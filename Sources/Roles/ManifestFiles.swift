@@ -12,8 +12,8 @@ public struct ManifestFiles: Sendable {
         var remedy = ""
     }
 
-    /// Longest file read, in bytes. Default 4 MiB.
-    public static let fileLimit = 4 << 20
+    /// Longest file read, in bytes: what the YAML reader takes, 1 MiB.
+    public static let fileLimit = YAMLLimits().fileBytes
 
     /// Files and folders as given; `-` is standard input.
     public let paths: [String]

@@ -77,7 +77,7 @@ struct ActivatorCommand: ParsableCommand {
             throw ExitCode(try role.run())
         } catch let error as SystemError where error.call.hasPrefix("listen") {
             complain("error: \(error); choose another address with --http, --http2, --tls or --metrics")
-            throw ExitCode(ExitStatus.cannotBind)
+            throw ExitCode(ExitCodes.cannotBind)
         } catch let error as ActivatorCertificates.Failure {
             try refuse(error.problems)
         }
@@ -97,7 +97,7 @@ struct ActivatorCommand: ParsableCommand {
             return try ActivatorSettings(environment, resolver: resolver)
         } catch {
             try refuse(error.problems)
-            throw ExitCode(ExitStatus.badConfiguration)
+            throw ExitCode(ExitCodes.badConfiguration)
         }
     }
 
@@ -114,6 +114,6 @@ struct ActivatorCommand: ParsableCommand {
 
     private func refuse(_ problems: [String]) throws {
         for problem in problems { complain("error: \(problem)") }
-        throw ExitCode(ExitStatus.badConfiguration)
+        throw ExitCode(ExitCodes.badConfiguration)
     }
 }

@@ -81,7 +81,7 @@ struct AutoscalerCommand: ParsableCommand {
             status = try AutoscalerRole(options, logger: logger).run()
         } catch {
             complain("error: \(error)")
-            throw ExitCode(error.call.hasPrefix("listen") ? ExitStatus.cannotBind : ExitStatus.failure)
+            throw ExitCode(error.call.hasPrefix("listen") ? ExitCodes.cannotBind : ExitCodes.failure)
         }
         throw ExitCode(status)
     }

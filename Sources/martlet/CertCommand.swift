@@ -34,7 +34,7 @@ struct CertCommand: ParsableCommand {
             print(text, terminator: "")
         } catch {
             complain("error: \(error)")
-            throw ExitCode(ExitStatus.failure)
+            throw ExitCode(ExitCodes.failure)
         }
     }
 

@@ -28,7 +28,7 @@ struct ExplainCommand: ParsableCommand {
         let lines: [String]
         do throws(RunQuestion.Failure) { lines = try RunQuestion.explain(revision, run: place) } catch {
             complain("error: \(error)")
-            throw ExitCode(ExitStatus.failure)
+            throw ExitCode(ExitCodes.failure)
         }
         for line in lines { print(line) }
     }

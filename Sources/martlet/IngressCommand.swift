@@ -156,7 +156,7 @@ struct IngressCommand: ParsableCommand {
             return try OpenedCertificates(.localAuthority, domain: localAuthority ?? clusterDomain)
         } catch {
             for problem in error.problems { complain(problem) }
-            throw ExitCode(ExitStatus.badConfiguration)
+            throw ExitCode(ExitCodes.badConfiguration)
         }
     }
 
@@ -170,7 +170,7 @@ struct IngressCommand: ParsableCommand {
             }
         } catch let error as SystemError where error.call.hasPrefix("listen") {
             complainOfAddress(error, options: "--http, --https or --local")
-            throw ExitCode(ExitStatus.cannotBind)
+            throw ExitCode(ExitCodes.cannotBind)
         }
     }
 }

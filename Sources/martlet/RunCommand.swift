@@ -150,7 +150,7 @@ struct RunCommand: ParsableCommand {
             return try SplitRun(options, split: split, logger: logger)
         } catch {
             complain("error: \(error)")
-            throw ExitCode(ExitStatus.failure)
+            throw ExitCode(ExitCodes.failure)
         }
     }
 
@@ -201,7 +201,7 @@ struct RunCommand: ParsableCommand {
                 isRefused = true
             }
         }
-        guard !isRefused else { throw ExitCode(ExitStatus.badConfiguration) }
+        guard !isRefused else { throw ExitCode(ExitCodes.badConfiguration) }
         return (result.services, certificates)
     }
 
@@ -213,7 +213,7 @@ struct RunCommand: ParsableCommand {
         } catch let error as SystemError where error.call.hasPrefix("listen") {
             let isHTTPS = options.serving.https.map { error.call.hasSuffix(" \($0)") } ?? false
             complainOfAddress(error, options: isHTTPS ? "--https" : "--http")
-            throw ExitCode(ExitStatus.cannotBind)
+            throw ExitCode(ExitCodes.cannotBind)
         }
     }
 }

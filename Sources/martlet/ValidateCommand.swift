@@ -28,7 +28,7 @@ struct ValidateCommand: ParsableCommand {
         options.workload.files = ManifestFiles(paths: paths)
         let result = options.workload.read()
         for diagnostic in result.diagnostics { complain("\(diagnostic)") }
-        guard !result.diagnostics.hasErrors else { throw ExitCode(ExitStatus.badConfiguration) }
+        guard !result.diagnostics.hasErrors else { throw ExitCode(ExitCodes.badConfiguration) }
         var store = ServiceStore()
         _ = store.apply(result.services, removing: true)
         for service in store.services {

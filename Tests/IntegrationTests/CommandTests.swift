@@ -80,6 +80,9 @@ import Testing
         #expect(missing.log.contains("none.yaml: ") && missing.log.contains("o such file"), "\(missing.log)")
         let folder = try Martlet.command(["validate", scratch.path], scratch: scratch)
         #expect(folder.status == 78 && folder.log.contains("holds no manifest"), "\(folder.log)")
+        let long = scratch.write("long.yaml", String(repeating: "# as long as can be\n", count: 100_000))
+        let refused = try Martlet.command(["validate", long])
+        #expect(refused.status == 78 && refused.log.contains("is longer than 1048576 bytes"), "\(refused.log)")
         if getuid() != 0 {
             chmod(scratch.write("closed.yaml", "x"), 0)
             let closed = try Martlet.command(["validate", "closed.yaml"], scratch: scratch)

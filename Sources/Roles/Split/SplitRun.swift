@@ -31,7 +31,7 @@ public final class SplitRun {
     private let files: WorkloadWatch
     private var hasIngress = false
     private var isEnding = false
-    private var exitStatus = ExitStatus.ok
+    private var exitStatus = ExitCodes.ok
 
     /// Takes a range of addresses and opens the socket. No process runs yet.
     ///
@@ -151,7 +151,7 @@ public final class SplitRun {
     /// The ingress says why in its own line.
     private func cannotBind() {
         guard !isEnding else { return }
-        exitStatus = ExitStatus.cannotBind
+        exitStatus = ExitCodes.cannotBind
         drain("a role cannot bind its address")
     }
 
@@ -185,7 +185,7 @@ public final class SplitRun {
         guard number != SIGHUP else { return reload("SIGHUP") }
         if isEnding {
             logger.warning("second signal: ending now")
-            exitStatus = ExitStatus.failure
+            exitStatus = ExitCodes.failure
             context.platform.stopAll(deadline: loop.now.adding(milliseconds: 1_000))
             endWhenAllAreGone(by: loop.now.adding(milliseconds: 2_000))
         } else {
