@@ -20,16 +20,17 @@ import machine
 import report
 
 PROGRAM = machine.ROOT / ".build/release/martlet-gate-cost"
-# pods, containerConcurrency, slots that stay taken: Knative's three policies (least of two, first available, round
-# robin). First available looks at every full pod before the first that is not.
-SHAPES = [(1, 0, 0), (10, 0, 0), (100, 0, 0), (100, 10, 0), (100, 1, 0), (100, 1, 50), (1000, 1, 900)]
+# pods, containerConcurrency, slots that stay taken, slots taken by requests that end by lot: Knative's three policies
+# (least of two, first available, round robin). First available has to pass the full pods before the first that is not.
+SHAPES = [(1, 0, 0, 0), (10, 0, 0, 0), (100, 0, 0, 0), (100, 10, 0, 0), (100, 1, 0, 0), (100, 1, 50, 0),
+          (1000, 1, 900, 0), (40, 1, 0, 32), (100, 1, 0, 60), (1000, 1, 0, 900)]
 WORKERS = [1, 2, 4, 16, 64]
 LINE_NANOSECONDS = [100, 300]  # between cores of one socket; between sockets
 
 
-def pair(threads, pods, concurrency, held, pairs, rounds=5):
+def pair(threads, pods, concurrency, held, changing, pairs, rounds=5):
     """Nanoseconds of admit and release, the smallest of some rounds: what disturbs only adds."""
-    command = [PROGRAM, threads, pods, concurrency, pairs, held]
+    command = [PROGRAM, threads, pods, concurrency, pairs, held, changing]
     return min(float(subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout)
                for _ in range(rounds))
 
@@ -60,10 +61,11 @@ def efficiency(workers, pods, own_nanoseconds, line_nanoseconds, requests=2_000,
 
 def measured(pairs):
     rows = []
-    for pods, concurrency, held in SHAPES:
-        one, two = (pair(threads, pods, concurrency, held, pairs) for threads in (1, 2))
-        rows.append([pods, concurrency, held, f"{one:.0f}", f"{two:.0f}", f"{two - one:+.0f}"])
-    columns = ["pods", "containerConcurrency", "slots taken", "ns a pair, one thread", "two threads", "more"]
+    for pods, concurrency, held, changing in SHAPES:
+        one, two = (pair(threads, pods, concurrency, held, changing, pairs) for threads in (1, 2))
+        rows.append([pods, concurrency, held, changing, f"{one:.0f}", f"{two:.0f}", f"{two - one:+.0f}"])
+    columns = ["pods", "containerConcurrency", "slots taken", "slots changing", "ns a pair, one thread", "two threads",
+               "more"]
     return {"id": "admission", "kind": "table", "title": "Admission by workers that share a revision",
             "link": "admission", "text": ["`admit` and `release`, the smallest of five rounds."], "columns": columns,
             "rows": rows}

@@ -3,8 +3,12 @@ import Balancing
 /// One edition of a gate's list of endpoints. Immutable; its address names the edition.
 final class EndpointList: Sendable {
     let endpoints: [Endpoint]
+    let hints: ListHints
 
-    init(_ endpoints: [Endpoint]) { self.endpoints = endpoints }
+    init(_ endpoints: [Endpoint], hints: ListHints = ListHints()) {
+        self.endpoints = endpoints
+        self.hints = hints
+    }
 
     /// The edition's name. While somebody holds the list, no other list can have the same one.
     var edition: UInt { UInt(bitPattern: ObjectIdentifier(self)) }
@@ -20,6 +24,8 @@ public struct EndpointView: Sendable {
     private var list: EndpointList?
     private(set) var edition: UInt = 0
     private(set) var endpoints: [Endpoint] = []
+    /// Which of them may have a free slot.
+    private(set) var hints = ListHints()
     /// Where this worker's round robin goes on.
     var cursor = 0
 
@@ -35,6 +41,7 @@ public struct EndpointView: Sendable {
         self.list = list
         edition = list.edition
         endpoints = list.endpoints.map { $0 }  // storage of its own: workers must not share its reference count
+        hints = list.hints.copy()
         if cursor == 0, !endpoints.isEmpty { cursor = Int(random >> 1) % endpoints.count }
     }
 }

@@ -17,8 +17,13 @@ struct GateState: Sendable {
     /// Retired endpoints with requests in flight: each is reported `drained` once, by whoever takes it out.
     private(set) var draining: [Endpoint] = []
     var isClosed = false
+    /// Which endpoints of a long list may have a free slot; nil if the policy has no use for it.
+    private let hints: FreeHints?
 
-    init(list: EndpointList) { self.list = list }
+    init(list: EndpointList, hints: FreeHints?) {
+        self.list = list
+        self.hints = hints
+    }
 
     /// The gate's own object for `endpoint`, if it is listed.
     func listed(_ endpoint: Endpoint) -> Endpoint? {
@@ -38,7 +43,10 @@ struct GateState: Sendable {
             if endpoint.enter(.retired) == 0 { idle.append(endpoint) } else { draining.append(endpoint) }
         }
         for endpoint in added where endpoint.state == .retired { endpoint.enter(.available) }
-        if !added.isEmpty || !next.elementsEqual(list.endpoints, by: ===) { list = EndpointList(next) }
+        if !added.isEmpty || !next.elementsEqual(list.endpoints, by: ===) {
+            let hints = hints?.list(next, replacing: list.endpoints)
+            list = EndpointList(next, hints: hints ?? ListHints())
+        }
         return added
     }
 

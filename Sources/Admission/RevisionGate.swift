@@ -12,7 +12,9 @@ import Synchronization
 /// * every queued request ends in exactly one of: a grant, a successful `abandon`, the list that `close` returns.
 ///
 /// Any thread may call anything. With a free slot `admit` and `release` are one atomic read-modify-write each and take
-/// no lock; the mutex is taken when nothing is free, when somebody waits, and when endpoints change.
+/// no lock; the mutex is taken when nothing is free, when somebody waits, and when endpoints change. Among more than
+/// `FreeHints.shortList` endpoints *first available* keeps hints in mind: one write more for those who pass full
+/// endpoints that nobody has passed since they became full, and one for the release that frees such an endpoint.
 ///
 /// **Why no wake-up is lost.** The dangerous pair is a request that begins to wait and a request that ends:
 ///
@@ -26,7 +28,8 @@ import Synchronization
 /// the waiter holds the mutex from W1 until it stands in the queue, the releaser finds it there and hands a slot
 /// over. So while the mutex is free and the queue is not empty, every free slot of an available endpoint belongs to a
 /// releaser between R1 and the mutex: it will look again. All other sources of slots (new and resumed endpoints)
-/// appear under the mutex and are handed out before it is left.
+/// appear under the mutex and are handed out before it is left. W2 trusts no hint: where the hints show nothing it looks
+/// at all endpoints, so the hints are no part of this.
 ///
 /// **Why nobody overtakes.** A newcomer looks at `waiters` before it reserves. If it finds zero, its look comes before
 /// the W1 of anybody who waits later, and it counts as the earlier arrival even if its reservation lands afterwards. A
@@ -53,6 +56,8 @@ public final class RevisionGate: Sendable {
     /// Requests in the queue, plus one while a request under the mutex makes sure that it has to wait.
     private let waiters = Atomic<Int>(0)
     private let state: Mutex<GateState>
+    /// Which endpoints of a long list may have a free slot; nil if the policy has no use for it.
+    private let hints: FreeHints?
 
     /// An open gate without endpoints: every request waits.
     ///
@@ -67,7 +72,8 @@ public final class RevisionGate: Sendable {
         self.budget = budget
         policy = PickPolicy(concurrency: concurrency)
         edition = Atomic(list.edition)
-        state = Mutex(GateState(list: list))
+        hints = policy == .firstAvailable ? FreeHints() : nil
+        state = Mutex(GateState(list: list, hints: hints))
     }
 
     deinit { budget.give(waiters.load(ordering: .relaxed)) }
@@ -82,7 +88,8 @@ public final class RevisionGate: Sendable {
     ///   - random: 64 fresh random bits.
     public func admit(_ waiter: Waiter, view: inout EndpointView, random: UInt64) -> AdmissionOutcome {
         if mayTryAtOnce(view),
-            let endpoint = policy.reserve(from: view.endpoints, cursor: &view.cursor, random: random)
+            let endpoint = policy.reserve(
+                from: view.endpoints, hints: view.hints, cursor: &view.cursor, random: random)
         {
             return .admitted(endpoint)
         }
@@ -173,6 +180,7 @@ public final class RevisionGate: Sendable {
         state.withLock { state in
             guard let known = state.listed(endpoint), known.state == .suspended else { return [] }
             known.enter(.available)
+            hints?.slotFreed(known)
             let grants = state.grant(on: [known], policy: policy)
             left(grants.count)
             return grants
@@ -223,6 +231,13 @@ public final class RevisionGate: Sendable {
     /// The listed endpoints, suspended ones included. Takes the mutex: for reports.
     public var endpoints: [Endpoint] { state.withLock { $0.list.endpoints } }
 
+    /// Available endpoints with a free slot that the hints call full: none, unless a call is just on its way.
+    ///
+    /// Takes the mutex: for tests.
+    package var misleadingHints: Int {
+        state.withLock { $0.list.hints.misleading($0.list.endpoints) }
+    }
+
     // MARK: Steps
 
     /// Where another thread may come between the steps of a call; tests let it.
@@ -244,6 +259,7 @@ public final class RevisionGate: Sendable {
         cut(.slotHeld)
         let left = endpoint.unreserve()  // R1
         cut(.slotFreed)
+        hints?.slotFreed(endpoint)
         if somebodyWaits || (left == 0 && endpoint.state == .retired) {  // R2
             return settle(endpoint, holdsSlot: false)
         }
@@ -270,7 +286,8 @@ public final class RevisionGate: Sendable {
             waiters.wrappingAdd(1, ordering: .sequentiallyConsistent)  // W1
             cut(.waiterCounted)
             if state.queue.isEmpty,
-                let endpoint = policy.reserve(from: state.list.endpoints, cursor: &view.cursor, random: random)  // W2
+                let endpoint = policy.reserve(  // W2
+                    from: view.endpoints, hints: view.hints, cursor: &view.cursor, random: random)
             {
                 waiters.wrappingSubtract(1, ordering: .sequentiallyConsistent)
                 return .admitted(endpoint)
@@ -293,7 +310,10 @@ public final class RevisionGate: Sendable {
                 left(1)
                 return .granted(Grant(waiter: waiter, endpoint: endpoint))
             }
-            if holdsSlot { endpoint.unreserve() }
+            if holdsSlot {
+                endpoint.unreserve()
+                hints?.slotFreed(endpoint)
+            }
             return state.finishDraining(endpoint) ? .drained : .done
         }
     }

@@ -33,6 +33,8 @@ public final class Endpoint: Sendable {
 
     @usableFromInline let limit: UInt64
     @usableFromInline let word = Atomic<UInt64>(0)
+    /// Its place in the gate's list if that is long enough for `FreeHints`; else -1.
+    @usableFromInline let place = Atomic<Int>(-1)
     /// What its answers say of it.
     public let health = PassiveHealth()
 
@@ -58,6 +60,9 @@ public final class Endpoint: Sendable {
     /// How full it is, for comparison only: an endpoint that is not available is fuller than any that is.
     @inlinable
     var fullness: UInt64 { word.load(ordering: .relaxed) }
+
+    /// Whether `tryReserve` would succeed at this moment.
+    var hasFreeSlot: Bool { word.load(ordering: .sequentiallyConsistent) < limit }
 
     /// Takes one slot. False if there is none or the endpoint is not available. Lock-free.
     ///

@@ -17,15 +17,20 @@ public enum PickPolicy: Equatable, Sendable {
     /// Reserves a slot on one of `endpoints`; nil if none has one.
     ///
     /// - Parameters:
+    ///   - hints: those of this list. They make *first available* look at fewer endpoints and are looked at by it alone.
+    ///     Where they show no endpoint, each one is looked at, so nil means the same with and without them.
     ///   - cursor: where round robin goes on; any number is valid. Kept by the caller beside the list.
     ///   - random: 64 fresh random bits; only `leastOfTwo` looks at them.
     @inlinable
-    public func reserve(from endpoints: [Endpoint], cursor: inout Int, random: UInt64) -> Endpoint? {
+    public func reserve(
+        from endpoints: [Endpoint], hints: ListHints = ListHints(), cursor: inout Int, random: UInt64
+    ) -> Endpoint? {
         guard !endpoints.isEmpty else { return nil }
         switch self {
         case .leastOfTwo:
             return Self.reserveLeastOfTwo(endpoints, random: random)
         case .firstAvailable:
+            if !hints.isEmpty, let index = hints.reserve(from: endpoints) { return endpoints[index] }
             guard let index = Self.reserveFirst(endpoints, from: 0) else { return nil }
             return endpoints[index]
         case .roundRobin:

@@ -199,7 +199,12 @@ private struct StressWorker {
 
 @Suite(.serialized) struct GateStressTests {
     /// Four threads on one gate: limits kept, nobody overtaken, nobody forgotten, nothing left.
-    @Test(arguments: [(1, 1, false), (1, 3, true), (2, 5, true), (4, 2, false), (5, 3, true), (0, 3, true)])
+    ///
+    /// The lists of 20 and of 70 are long enough for hints: none misleads at the end.
+    @Test(arguments: [
+        (1, 1, false), (1, 3, true), (2, 5, true), (4, 2, false), (5, 3, true), (0, 3, true), (1, 20, true),
+        (3, 20, true), (1, 70, false), (1, 70, true),
+    ])
     func fourThreads(concurrency: Int, endpointCount: Int, disturbs: Bool) {
         let bench = StressBench(concurrency: concurrency, endpointCount: endpointCount)
         let started = Threads.run(StressBench.threads) { index in
@@ -210,6 +215,7 @@ private struct StressWorker {
         #expect(started == StressBench.threads && breaches.isEmpty, "\(breaches)")
         #expect(bench.finished.load(ordering: .relaxed) == StressBench.threads)
         #expect(bench.gate.inFlight == 0 && bench.gate.waiting == 0 && bench.budget.waiting == 0)
+        #expect(bench.gate.misleadingHints == 0)
         #expect(bench.loads.allSatisfy { $0.value.load(ordering: .relaxed) == 0 })
         #expect(concurrency == 0 || bench.grants.load(ordering: .relaxed) > 100, "somebody must have waited")
     }
