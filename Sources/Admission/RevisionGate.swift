@@ -13,8 +13,8 @@ import Synchronization
 ///
 /// Any thread may call anything. With a free slot `admit` and `release` are one atomic read-modify-write each and take
 /// no lock; the mutex is taken when nothing is free, when somebody waits, and when endpoints change. Among more than
-/// `FreeHints.shortList` endpoints *first available* keeps hints in mind: one write more for those who pass full
-/// endpoints that nobody has passed since they became full, and one for the release that frees such an endpoint.
+/// `FreeHints.shortList` endpoints *first available* keeps hints: one write more for who passes several full endpoints
+/// that nobody has passed since they became full, and one for the release that frees such an endpoint.
 ///
 /// **Why no wake-up is lost.** The dangerous pair is a request that begins to wait and a request that ends:
 ///
@@ -28,8 +28,8 @@ import Synchronization
 /// the waiter holds the mutex from W1 until it stands in the queue, the releaser finds it there and hands a slot
 /// over. So while the mutex is free and the queue is not empty, every free slot of an available endpoint belongs to a
 /// releaser between R1 and the mutex: it will look again. All other sources of slots (new and resumed endpoints)
-/// appear under the mutex and are handed out before it is left. W2 trusts no hint: where the hints show nothing it looks
-/// at all endpoints, so the hints are no part of this.
+/// appear under the mutex and are handed out before it is left. W2 trusts no hint: where they show nothing it looks at
+/// all endpoints, so the hints are no part of this.
 ///
 /// **Why nobody overtakes.** A newcomer looks at `waiters` before it reserves. If it finds zero, its look comes before
 /// the W1 of anybody who waits later, and it counts as the earlier arrival even if its reservation lands afterwards. A

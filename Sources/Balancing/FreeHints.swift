@@ -6,8 +6,8 @@ import Synchronization
 /// workers write. A bit that is set means "perhaps"; one that is clear, "not when somebody last looked". Nothing is
 /// decided by it: a slot is taken by `Endpoint.tryReserve` alone, and who finds none by the hints looks at all.
 ///
-/// Who passes a full endpoint clears its bit, and a release sets it if it is clear. So requests that come one at a time
-/// only read the bits, and lists of at most `shortList` endpoints have none.
+/// Who passes more than `patience` full endpoints clears their bits, and a release sets its endpoint's if it is clear.
+/// So a few requests at a time only read the bits, and lists of at most `shortList` endpoints have none.
 ///
 /// **Why no bit stays wrong.** What must not last is a clear bit beside a free slot:
 ///
@@ -16,17 +16,19 @@ import Synchronization
 ///     P2  look at endpoint.word again:      F2  look at the bit:
 ///         set the bit if a slot is free         set it if it is clear
 ///
-/// All four are sequentially consistent. If P2 does not see F1, then P1 is before F2, and F2 sees the clear bit. A set bit
-/// beside a full endpoint lasts until somebody passes it.
+/// All four are sequentially consistent. If P2 does not see F1, then P1 is before F2, and F2 sees the clear bit. A set
+/// bit beside a full endpoint costs a look at that endpoint.
 ///
 /// A new list gives places anew: it stores the places, then its generation, then sets all bits. Who frees a slot and
-/// reads a place from before wrote F1 before any bit of the new list was cleared, so P2 sees it. Who passes endpoints of
-/// a list from before finds another generation after P1, and sets again what it cleared.
+/// reads a place from before wrote F1 before any bit of the new list was cleared, so P2 sees it. Who passes endpoints
+/// of a list from before finds another generation after P1, and sets again what it cleared.
 ///
 /// Any thread may call `slotFreed`; `list` is for the gate, under its mutex.
 public final class FreeHints: Sendable {
     /// Lists of at most this many endpoints have no bits: looking at each endpoint costs as little. 16.
     public static let shortList = 16
+    /// A choice that passes at most this many full endpoints clears no bit: the looks cost less than the writes. 3.
+    @inlinable public static var patience: Int { 3 }
 
     /// Words for so many places; a longer list makes another block, which has these words too.
     @usableFromInline
@@ -128,8 +130,11 @@ final class FreeWord: Sendable {
     /// - Parameters:
     ///   - first: the place of this word's lowest bit; there is such an endpoint.
     ///   - generation: that of `list`.
+    ///   - passed: how many full endpoints this choice has passed.
     @inlinable
-    func reserve(from list: UnsafeBufferPointer<Unmanaged<Endpoint>>, first: Int, generation: UInt) -> Int? {
+    func reserve(
+        from list: UnsafeBufferPointer<Unmanaged<Endpoint>>, first: Int, generation: UInt, passed: inout Int
+    ) -> Int? {
         let count = list.count - first
         let places = count < 64 ? 1 &<< UInt64(count) &- 1 : UInt64.max
         var candidates = bits.load(ordering: .sequentiallyConsistent) & places
@@ -137,19 +142,21 @@ final class FreeWord: Sendable {
         while candidates != 0 {
             let place = first + candidates.trailingZeroBitCount
             if list[place]._withUnsafeGuaranteedRef({ $0.tryReserve() }) {
-                if full != 0 { clear(full, list, first: first, generation: generation) }
+                if passed > FreeHints.patience { clear(full, list, first: first, generation: generation) }
                 return place
             }
             full |= candidates & (0 &- candidates)
             candidates &= candidates &- 1
+            passed += 1
         }
-        if full != 0 { clear(full, list, first: first, generation: generation) }
+        if passed > FreeHints.patience { clear(full, list, first: first, generation: generation) }
         return nil
     }
 
-    /// Clears the bits of `full`, and sets those again that turn out to be wrong.
+    /// Clears the bits of `full`, if there are any, and sets those again that turn out to be wrong.
     @usableFromInline
     func clear(_ full: UInt64, _ list: UnsafeBufferPointer<Unmanaged<Endpoint>>, first: Int, generation: UInt) {
+        guard full != 0 else { return }
         bits.bitwiseAnd(~full, ordering: .sequentiallyConsistent)  // P1
         var wrong: UInt64 = 0
         if self.generation.load(ordering: .sequentiallyConsistent) != generation {
@@ -198,11 +205,12 @@ public struct ListHints: Sendable {
         assert((endpoints.count + 63) / 64 == words.count, "hints of another list")
         return endpoints.withUnsafeBufferPointer { list in
             list.withMemoryRebound(to: Unmanaged<Endpoint>.self) { list in
-                words.withUnsafeBufferPointer { words in
+                var passed = 0
+                return words.withUnsafeBufferPointer { words in
                     words.withMemoryRebound(to: Unmanaged<FreeWord>.self) { words in
                         for index in words.indices {
                             let place = words[index]._withUnsafeGuaranteedRef {
-                                $0.reserve(from: list, first: index << 6, generation: generation)
+                                $0.reserve(from: list, first: index << 6, generation: generation, passed: &passed)
                             }
                             if let place { return place }
                         }

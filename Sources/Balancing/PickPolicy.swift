@@ -17,8 +17,8 @@ public enum PickPolicy: Equatable, Sendable {
     /// Reserves a slot on one of `endpoints`; nil if none has one.
     ///
     /// - Parameters:
-    ///   - hints: those of this list. They make *first available* look at fewer endpoints and are looked at by it alone.
-    ///     Where they show no endpoint, each one is looked at, so nil means the same with and without them.
+    ///   - hints: those of this list. They make *first available* look at fewer endpoints; the others do without. Where
+    ///     they show no endpoint, each one is looked at, so nil means the same with and without them.
     ///   - cursor: where round robin goes on; any number is valid. Kept by the caller beside the list.
     ///   - random: 64 fresh random bits; only `leastOfTwo` looks at them.
     @inlinable
