@@ -30,7 +30,7 @@ from candidates import CANDIDATES, H2C_UPSTREAM_PORT, HOST, PORTS, PROXY_PORT, U
 from scenarios import SCENARIOS, Target, idle_connections, idle_count
 
 # {kind of scenario: (CPUs that others may take, attempts to find such a time)}. Paced load finds calm moments itself.
-CALM = {"load": (0.15, 3), "paced": (0.15, 4), "start": (0.03, 4), "idle": (1, 1)}
+CALM = {"load": (0.15, 2), "paced": (0.15, 4), "start": (0.03, 4), "idle": (1, 1)}
 CALM_REQUESTS = 2_000       # of a paced load at least, for a p99 that means something
 DESCRIPTORS = 18_000        # of a proxy with 15,000 upstream connections
 WARM_CONNECTIONS = 20       # opened and closed before the memory is read for the first time
