@@ -293,20 +293,39 @@ import Testing
                 try client.ask()
                 return try client.hear().status == 200 ? true : nil
             }
+            pod.answers(false)
+            try client.ask()
+            try ActivatorHarness.wait("held") { pod.heldNow == 1 ? true : nil }
             harness.tell(ActivatorHarness.pods([]))
-            let waiting = try harness.client()
-            try ActivatorHarness.wait("waiting") {
-                try waiting.ask()
-                return true
-            }
+            let waiting = try Self.waiting(harness, beside: pod)
             harness.tell(.removed(.revision, ActivatorHarness.revision))
-            let gone = try waiting.hear()
-            #expect(gone.status == 500 || gone.status == 200)
+            #expect(try waiting.hear().status == 500)
+            pod.answers(true)
+            #expect(try client.hear().status == 200, "what is under way goes on")
             try ActivatorHarness.wait("unknown again") {
                 try client.ask()
                 return try client.hear().status == 404 ? true : nil
             }
         }
+    }
+
+    /// A client whose request waits in the activator: the first that does not reach `pod`, which answers nobody.
+    private static func waiting(_ harness: ActivatorHarness, beside pod: PlayedPod) throws -> Client {
+        var clients: [Client] = []
+        return try ActivatorHarness.wait("one waits") {
+            let held = pod.heldNow
+            clients.append(try harness.client())
+            try clients[clients.count - 1].ask()
+            let isWaiting = try ActivatorHarness.wait("arrived") { try pod.heldNow > held ? false : queued(harness) }
+            return isWaiting ? clients.last : nil
+        }
+    }
+
+    /// True if a request waits; nil if none does.
+    private static func queued(_ harness: ActivatorHarness) throws -> Bool? {
+        let page = try harness.client(2)
+        try page.send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        return try page.hear().body.contains(/kn_revision_request_queued\{[^}]*hello-00001[^}]*\} 1\n/) ? true : nil
     }
 
     /// It tells the cluster where it is.
