@@ -105,6 +105,7 @@ import Testing
 
     @Test func fromZeroByAStatThenByAskingPods() throws {
         let setting = try Setting(podAutoscaler(status: Self.atZero))
+        defer { setting.queue.signal(SIGKILL) }
         #expect(setting.replicas() == nil, "at rest nothing is written")
         let pusher = try setting.pusher(1)
         #expect(wait { setting.replicas() == 1 }, "\(setting.autoscaler.tail)")
@@ -124,12 +125,12 @@ import Testing
         setting.autoscaler.signal(SIGTERM)
         #expect(setting.autoscaler.waitForEnd() == 0, "\(setting.autoscaler.tail)")
         #expect(pusher.waitForLog(of: 1) { $0.contains("closed 1012 Restarting") }, "\(pusher.tail)")
-        setting.queue.signal(SIGTERM)
     }
 
     /// Pods that only a mesh reaches are asked through their private service, at its address.
     @Test(arguments: ["auto", "enabled"]) func throughTheService(mode: String) throws {
         let setting = try Setting(podAutoscaler(status: Self.atZero), meshMode: mode)
+        defer { setting.queue.signal(SIGKILL) }
         setting.scratch.write(
             "objects/service.yaml",
             """
@@ -143,7 +144,9 @@ import Testing
         setting.scratch.write("objects/pod.yaml", Self.pod)
         #expect(wait { setting.replicas() == 5 }, "\(setting.autoscaler.tail)")
         #expect(setting.autoscaler.log.contains("a mesh answers for pods") == (mode == "auto"))
-        for process in [setting.autoscaler, setting.queue, pusher] { process.signal(SIGTERM) }
+        setting.autoscaler.signal(SIGTERM)
+        #expect(setting.autoscaler.waitForEnd() == 0, "\(setting.autoscaler.tail)")
+        pusher.signal(SIGKILL)
     }
 
     @Test func wrongSettingsAreAllTold() throws {
