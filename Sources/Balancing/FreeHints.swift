@@ -222,7 +222,7 @@ public struct ListHints: Sendable {
     }
 
     /// How many of `endpoints` have a free slot and a clear bit: none while no call is on its way. For tests.
-    public func misleading(_ endpoints: [Endpoint]) -> Int {
+    package func misleading(_ endpoints: [Endpoint]) -> Int {
         guard !isEmpty else { return 0 }
         return endpoints.indices.count { endpoints[$0].hasFreeSlot && !isSet($0) }
     }

@@ -194,6 +194,19 @@ private struct HintBench {
         #expect(bench.gate.waiting == 0 && bench.gate.misleadingHints == 0)
     }
 
+    /// A release saw somebody wait who has left when it comes under the mutex: the slot it lets go shows.
+    @Test func letGoUnderTheMutex() {
+        let bench = GateBench(concurrency: 1)
+        let endpoints = makeEndpoints(20, concurrency: 1)
+        _ = bench.gate.setEndpoints(endpoints)
+        for place in 0..<20 { #expect(bench.admit(UInt64(place)) == .admitted(place)) }
+        #expect(bench.admit(20) == .queued && bench.abandon(20))
+        #expect(!bench.view.hints.isSet(7))
+        #expect(bench.gate.settle(endpoints[7], holdsSlot: true).text == "done")
+        #expect(bench.view.hints.isSet(7) && bench.gate.misleadingHints == 0)
+        #expect(bench.admit(21) == .admitted(7))
+    }
+
     /// Random calls of one worker after the other: each choice is the plain scan's, and after each call every free
     /// slot shows in the hints.
     @Test func likeAPlainScan() {
