@@ -138,6 +138,8 @@ let package = Package(
                 "Activator", "Autoscaler", "ClusterLink", "Knative", "EventLoop", "Scaling", "Telemetry", "Admission",
                 "Balancing", "Primitives", logging,
             ]),
+        .target(name: "CTestProcess", path: "Tests/CTestProcess"),
+        .target(name: "TestProcess", dependencies: ["CTestProcess"], path: "Tests/TestProcess"),
         .target(name: "HTTP2Wire", dependencies: ["CNGHTTP2"], path: "Tests/HTTP2Wire"),
         .target(name: "OTLPWire", path: "Tests/OTLPWire"),
         .executableTarget(name: "martlet-test-server", path: "Tests/TestServer", exclude: ["selfcheck.py"]),
@@ -149,9 +151,9 @@ let package = Package(
             dependencies: ["Roles", "ControlPlane", "DataPlane", "Knative", "EventLoop", "Primitives", logging],
             path: "Benchmarks/WakeCost", swiftSettings: settings),
         tests(of: "Primitives"),
-        tests(of: "HTTP1", imports: ["HTTP", "Primitives"]),
-        tests(of: "HTTP2", imports: ["HTTP", "HTTP2Wire", "Primitives"]),
-        tests(of: "TLS", imports: ["COpenSSL", "Primitives"]),
+        tests(of: "HTTP1", imports: ["TestProcess", "HTTP", "Primitives"]),
+        tests(of: "HTTP2", imports: ["TestProcess", "HTTP", "HTTP2Wire", "Primitives"]),
+        tests(of: "TLS", imports: ["TestProcess", "COpenSSL", "Primitives"]),
         tests(of: "WebSocket", imports: ["HTTP", "HTTP1", "Primitives"]),
         tests(of: "Routing", imports: ["HTTP", "HTTP1", "Primitives"]),
         tests(of: "Admission", imports: ["Balancing", "Primitives"]),
@@ -179,12 +181,14 @@ let package = Package(
         tests(of: "Probing", imports: ["EventLoop", "TLS", "Primitives"]),
         .testTarget(
             name: "StatChannelTests",
-            dependencies: ["StatChannel", "WebSocket", "Telemetry", "EventLoop", "Primitives"], exclude: ["Peers"]),
+            dependencies: ["TestProcess", "StatChannel", "WebSocket", "Telemetry", "EventLoop", "Primitives"],
+            exclude: ["Peers"]),
         tests(of: "LocalPlatform", imports: ["Probing", "EventLoop", "HTTP2", "Primitives"]),
         tests(
             of: "QueueProxy",
             imports: [
-                "martlet-queue", "DataPlane", "Probing", "EventLoop", "OTLPWire", "TLS", "Telemetry", "Primitives",
+                "TestProcess", "martlet-queue", "DataPlane", "Probing", "EventLoop", "OTLPWire", "TLS", "Telemetry",
+                "Primitives",
             ]),
         tests(
             of: "Autoscaler",
@@ -195,13 +199,13 @@ let package = Package(
         tests(
             of: "Activator",
             imports: [
-                "martlet", "Admission", "Balancing", "ClusterLink", "StatChannel", "DataPlane", "EventLoop", "Knative",
-                "TLS", "Telemetry", "Primitives", logging,
+                "TestProcess", "martlet", "Admission", "Balancing", "ClusterLink", "StatChannel", "DataPlane",
+                "EventLoop", "Knative", "TLS", "Telemetry", "Primitives", logging,
             ]),
         tests(of: "Roles", imports: ["ClusterLink", "Knative", "TLS", "EventLoop", "Primitives", logging]),
         tests(of: "Simulation", imports: ["Admission", "Balancing", "Scaling", "Primitives"]),
         .testTarget(
-            name: "IntegrationTests", dependencies: ["martlet", "martlet-queue", "TLS"],
+            name: "IntegrationTests", dependencies: ["TestProcess", "martlet", "martlet-queue", "TLS"],
             exclude: ["Clients", "rotation_load.py"]),
         .testTarget(name: "TidyTests"),
     ]

@@ -3,6 +3,7 @@ import Foundation
 import Primitives
 import StatChannel
 import Telemetry
+import TestProcess
 import Testing
 
 @testable import Activator
@@ -11,19 +12,17 @@ import Testing
 @Suite struct ActivatorProcessTests {
     private final class Run {
         let loop: Loop
-        let process = Process()
-        private let errors = Pipe()
+        let process: TestProcess
+        private let errors: TestPipe
         private(set) var log = ""
 
         init(_ arguments: [String], _ environment: [String: String], loop: Loop) throws {
             self.loop = loop
-            process.executableURL = URL(fileURLWithPath: Self.program)
-            process.arguments = ["activator"] + arguments
-            process.environment = environment
-            process.standardError = errors
-            process.standardOutput = FileHandle.nullDevice
-            try process.run()
-            let fd = errors.fileHandleForReading.fileDescriptor
+            errors = try TestPipe()
+            process = try TestProcess(
+                [Self.program, "activator"] + arguments, environment: environment, errors: errors.writeEnd)
+            errors.closeWriteEnd()
+            let fd = errors.readEnd
             _ = fcntl(fd, F_SETFL, O_NONBLOCK)
             _ = try loop.watch(fd, .readable) { [unowned self] _ in
                 var place = [UInt8](repeating: 0, count: 1 << 16)
@@ -60,8 +59,6 @@ import Testing
                 return line.flatMap { SocketAddress(String($0.addressPart)) }
             }
         }
-
-        deinit { if process.isRunning { process.terminate() } }
     }
 
     private static func revision(_ name: String) -> String {
@@ -107,9 +104,9 @@ import Testing
         try endpoints.write(to: folder.appendingPathComponent("pods.yaml"), atomically: true, encoding: .utf8)
         #expect(try client.hear().body == "pod")
         _ = try run.until("zero told") { told.count > 2 && told.last?.report.averageConcurrency == 0 ? true : nil }
-        kill(run.process.processIdentifier, SIGTERM)
-        _ = try run.until("ended") { run.process.isRunning ? nil : true }
-        #expect(run.process.terminationStatus == 0, "\(run.log)")
+        run.process.signal(SIGTERM)
+        _ = try run.until("ended") { run.process.hasEnded ? true : nil }
+        #expect(run.process.waitForEnd() == 0, "\(run.log)")
     }
 
     /// Everything that is wrong is told at once, and the status says whose fault it is.
@@ -117,9 +114,9 @@ import Testing
         let loop = try Loop()
         let run = try Run(
             ["--http", "here", "--workers", "0"], ["PROBE_TIMEOUT": "soon", "MARTLET_MESH": "x"], loop: loop)
-        _ = try run.until("ended") { run.process.isRunning ? nil : true }
+        _ = try run.until("ended") { run.process.hasEnded ? true : nil }
         loop.runOnce(atMostMilliseconds: 20)
-        #expect(run.process.terminationStatus == 78)
+        #expect(run.process.waitForEnd() == 78)
         for name in ["MARTLET_HTTP_LISTEN", "MARTLET_WORKERS", "PROBE_TIMEOUT", "MARTLET_MESH"] {
             #expect(run.log.contains("error: \(name) is "), "\(run.log)")
         }

@@ -5,6 +5,7 @@ import Knative
 import Logging
 import Primitives
 import TLS
+import TestProcess
 import Testing
 
 @testable import Activator
@@ -95,15 +96,12 @@ import Testing
         let pair = try authority.issue(names: ["data-plane.knative.dev", name], now: Self.now)
         try folder.write("pod.crt", pair.certificate)
         try folder.write("pod.key", pair.key)
-        let server = Process(), output = Pipe()
-        server.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        server.arguments = ["python3", "-u", "-c", Self.server, folder.path]
-        server.standardOutput = output
-        server.standardError = FileHandle.nullDevice
-        try server.run()
-        // Not SIGTERM: a thread of another test may have blocked it, and what it starts inherits that.
-        defer { _ = kill(server.processIdentifier, SIGKILL) }
-        let port = try #require(UInt16(Self.line(output.fileHandleForReading)))
+        let output = try TestPipe()
+        let server = try TestProcess(
+            ["python3", "-u", "-c", Self.server, folder.path], output: output.writeEnd)
+        defer { server.signal(SIGKILL) }
+        output.closeWriteEnd()
+        let port = try #require(UInt16(output.readLine()))
         let probed = try PlayedPod("plain")
         defer { probed.stop() }
         let path = folder.path
@@ -125,12 +123,6 @@ import Testing
             #expect(answer.status == 502)
         }
         #expect(probed.requests.isEmpty && !probed.probes.isEmpty)
-    }
-
-    private static func line(_ file: FileHandle) -> String {
-        var bytes: [UInt8] = []
-        while let byte = file.readData(ofLength: 1).first, byte != UInt8(ascii: "\n") { bytes.append(byte) }
-        return String(decoding: bytes, as: UTF8.self)
     }
 
     /// Says what it saw of the handshake: version, the name asked for, the protocol, and the host of the request.

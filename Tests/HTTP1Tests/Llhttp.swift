@@ -1,5 +1,6 @@
 import Glibc
 import HTTP
+import TestProcess
 
 /// What a message means, to us or to llhttp.
 struct Meaning: Equatable, CustomStringConvertible {
@@ -51,7 +52,7 @@ final class Llhttp {
         guard mkdtemp(&template) != nil else { throw Unavailable(description: "no temporary folder") }
         let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         defer {
-            for name in ["driver.c", "driver.so", "log"] { unlink("\(folder)/\(name)") }
+            for name in ["driver.c", "driver.so"] { unlink("\(folder)/\(name)") }
             rmdir(folder)
         }
         guard let file = fopen("\(folder)/driver.c", "w") else {
@@ -59,13 +60,12 @@ final class Llhttp {
         }
         fputs(Self.driver, file)
         fclose(file)
-        let command =
-            "cc -O0 -w -shared -fPIC -DLLHTTP_STRICT_MODE=1 -I\(Self.includes) "
-            + "-o \(folder)/driver.so \(folder)/driver.c " + Self.sources.joined(separator: " ")
-            + " >\(folder)/log 2>&1"
-        guard system(command) == 0 else {
+        let flags = ["-O0", "-w", "-shared", "-fPIC", "-DLLHTTP_STRICT_MODE=1", "-I\(Self.includes)"]
+        let command = ["cc"] + flags + ["-o", "\(folder)/driver.so", "\(folder)/driver.c"] + Self.sources
+        guard try TestProcess(command).waitForEnd() == 0 else {
+            let words = command.joined(separator: " ")
             throw Unavailable(
-                description: "cc failed: run scripts/setup (a C compiler, package node-llhttp); \(command)")
+                description: "cc failed: run scripts/setup (a C compiler, package node-llhttp); \(words)")
         }
         guard let library = dlopen("\(folder)/driver.so", RTLD_NOW | RTLD_LOCAL), let symbol = dlsym(library, "judge")
         else { throw Unavailable(description: "the compiled llhttp cannot be loaded") }

@@ -145,7 +145,7 @@ import Testing
             var pair: (Side?, Side?) = pairs.remove(at: Int(random.next() % UInt64(pairs.count)))
             if random.next() % 2 == 0 { pair.0 = nil } else { pair.1 = nil }
             #expect(cache.lentBlocks > 0)
-            (pair.0, pair.1) = (nil, nil)
+            withExtendedLifetime(pair) {}
         }
         #expect(watched == nil)
         #expect(cache.lentBlocks == 0, "nghttp2 gave all of it back")

@@ -1,6 +1,7 @@
 import Glibc
 import HTTP
 import Primitives
+import TestProcess
 import Testing
 
 @testable import HTTP2
@@ -27,16 +28,6 @@ import Testing
         return isBound ? (file, UInt16(bigEndian: address.sin_port)) : nil
     }
 
-    private func spawn(_ arguments: [String]) -> pid_t {
-        var words: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-        defer { for word in words { free(word) } }
-        var actions = posix_spawn_file_actions_t(), child = pid_t()
-        posix_spawn_file_actions_init(&actions)
-        posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        return posix_spawn(&child, arguments[0], &actions, nil, &words, environ) == 0 ? child : -1
-    }
-
     /// Serves one connection until either side has done.
     private func serve(_ file: Int32, _ side: Side) {
         var buffer = [UInt8](repeating: 0, count: 16_384)
@@ -51,12 +42,12 @@ import Testing
     }
 
     @Test(.enabled(if: access(tool, X_OK) == 0, "nghttp is not installed"))
-    func nghttpIsServed() {
+    func nghttpIsServed() throws {
         guard let (listener, port) = listen() else { return #expect(Bool(false), "no port") }
         defer { close(listener) }
         let address = "http://127.0.0.1:\(port)"
-        let child = spawn([Self.tool, "-m", "5", "--timeout=10s", "\(address)/a", "\(address)/b?c=d"])
-        #expect(child > 0)
+        let child = try TestProcess(
+            [Self.tool, "-m", "5", "--timeout=10s", "\(address)/a", "\(address)/b?c=d"])
         let file = accept(listener, nil, nil)
         guard file >= 0 else { return #expect(Bool(false), "nghttp did not come") }
         var limit = timeval(tv_sec: 10, tv_usec: 0)
@@ -70,8 +61,7 @@ import Testing
         }
         serve(file, side)
         close(file)
-        var status: Int32 = -1
-        waitpid(child, &status, 0)
+        let status = child.waitForEnd()
         #expect(status == 0, "nghttp ended with \(status)")
         #expect(side.log.filter { $0.hasPrefix("finished") }.count == 10, "\(side.log)")
         #expect(side.session.failure == nil)

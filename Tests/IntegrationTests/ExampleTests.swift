@@ -1,4 +1,5 @@
 import Foundation
+import TestProcess
 import Testing
 
 /// The examples run as their comments say, and so do the other ways to say what runs.
@@ -58,18 +59,12 @@ import Testing
             scratch.write("files/\(name)", text.replacing("\"python3\"", with: "\"/usr/bin/python3\""))
         }
         try Martlet.serving([scratch.path + "/files"], scratch: scratch) { martlet throws in
-            let client = Process()
-            client.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
-            client.arguments = [
-                Place.example("grpc") + "/client.py", "--at", "127.0.0.1:\(try martlet.port())", "one", "two",
-            ]
-            let output = Pipe()
-            client.standardOutput = output
-            try client.run()
-            let said = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-            client.waitUntilExit()
-            #expect(client.terminationStatus == 0, "\(martlet.tail)")
-            #expect(said == "said one\nsaid two\nheard one\nheard two\n")
+            let client = try TestProcess.run([
+                "/usr/bin/python3", Place.example("grpc") + "/client.py", "--at", "127.0.0.1:\(try martlet.port())",
+                "one", "two",
+            ])
+            #expect(client.status == 0, "\(client.errors)\n\(martlet.tail)")
+            #expect(client.output == "said one\nsaid two\nheard one\nheard two\n")
         }
     }
 

@@ -1,10 +1,11 @@
 import Foundation
+import TestProcess
 import Testing
 
 /// The real executable in a process of its own.
 final class Martlet: @unchecked Sendable {  // all that changes is guarded by `condition`
     let scratch: Scratch
-    let pid: pid_t
+    private let child: TestProcess
     private let condition = NSCondition()
     private var output: [Int32: [UInt8]] = [1: [], 2: []]
     private var endedWith: Int32?
@@ -16,74 +17,45 @@ final class Martlet: @unchecked Sendable {  // all that changes is guarded by `c
         throws
     {
         self.scratch = scratch
-        let (pid, pipes) = try Self.spawning.withLock {
-            let pipes = try (0..<3).flatMap { _ in try Self.makePipe() }
-            return (try Self.spawn(program, arguments, scratch, pipes), pipes)
-        }
-        self.pid = pid
-        for fd in [pipes[0], pipes[3], pipes[5]] { close(fd) }
-        _ = input.withCString { Glibc.write(pipes[1], $0, strlen($0)) }
-        close(pipes[1])
-        collect(pipes[2], as: 1)
-        collect(pipes[4], as: 2)
+        let pipes = (input: try TestPipe(), output: try TestPipe(), errors: try TestPipe())
+        child = try TestProcess(
+            ["sh", "-c", "cd \"$0\" && exec \"$@\"", scratch.path, program] + arguments,
+            environment: Self.environment(scratch), input: pipes.input.readEnd, output: pipes.output.writeEnd,
+            errors: pipes.errors.writeEnd)
+        pipes.input.write(input)
+        collect(pipes.output, as: 1)
+        collect(pipes.errors, as: 2)
         Thread.detachNewThread { [self] in
-            var status: Int32 = 0
-            while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+            let status = child.waitForEnd()
             condition.withLock {
-                endedWith = status & 0x7F == 0 ? status >> 8 & 0xFF : -(status & 0x7F)
+                endedWith = status
                 condition.broadcast()
             }
         }
     }
 
-    /// Held from the making of pipes until the new process has its ends of them, so that no other one gets them too.
-    static let spawning = NSLock()
-
-    private static func makePipe() throws -> [Int32] {
-        var pair: [Int32] = [0, 0]
-        guard pipe(&pair) == 0 else { throw Failure("pipe: \(errno)") }
-        for fd in pair { _ = fcntl(fd, F_SETFD, FD_CLOEXEC) }
-        return pair
-    }
-
-    private static func spawn(
-        _ program: String, _ arguments: [String], _ scratch: Scratch, _ pipes: [Int32]
-    ) throws -> pid_t {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        for (number, fd) in [pipes[0], pipes[3], pipes[5]].enumerated() {
-            posix_spawn_file_actions_adddup2(&actions, fd, Int32(number))
-        }
+    private static func environment(_ scratch: Scratch) -> [String: String] {
         let own = ProcessInfo.processInfo.environment
         // Pods inherit TMPDIR, so all that comes of this run can be found by it.
         var environment = [
-            "TMPDIR=\(scratch.path)", "XDG_RUNTIME_DIR=\(scratch.path)/run", "XDG_STATE_HOME=\(scratch.path)/state",
+            "TMPDIR": scratch.path, "XDG_RUNTIME_DIR": scratch.path + "/run",
+            "XDG_STATE_HOME": scratch.path + "/state",
         ]
-        for key in ["PATH", "HOME", "LANG", "LD_LIBRARY_PATH"] { own[key].map { environment.append("\(key)=\($0)") } }
-        let words = ["sh", "-c", "cd \"$0\" && exec \"$@\"", scratch.path, program] + arguments
-        var list = words.map { strdup($0) } + [nil]
-        var variables = environment.map { strdup($0) } + [nil]
-        defer { (list + variables).forEach { free($0) } }
-        var pid: pid_t = 0
-        let code = posix_spawn(&pid, "/bin/sh", &actions, nil, &list, &variables)
-        guard code == 0 else { throw Failure("sh: \(String(cString: strerror(code)))") }
-        return pid
+        for key in ["PATH", "HOME", "LANG", "LD_LIBRARY_PATH"] { environment[key] = own[key] }
+        return environment
     }
 
-    private func collect(_ fd: Int32, as number: Int32) {
+    private func collect(_ pipe: TestPipe, as number: Int32) {
+        pipe.closeWriteEnd()
+        // The pipe is handed over: nobody else has it from here on.
+        nonisolated(unsafe) let pipe = pipe
         Thread.detachNewThread { [self] in
-            var chunk = [UInt8](repeating: 0, count: 65_536)
-            while true {
-                let count = read(fd, &chunk, chunk.count)
-                if count < 0, errno == EINTR { continue }
-                guard count > 0 else { break }
+            while case let more = pipe.read(), !more.isEmpty {
                 condition.withLock {
-                    output[number]? += chunk[..<count]
+                    output[number]? += more
                     condition.broadcast()
                 }
             }
-            close(fd)
             condition.withLock {
                 openPipes -= 1
                 condition.broadcast()
@@ -144,7 +116,9 @@ final class Martlet: @unchecked Sendable {  // all that changes is guarded by `c
 
     private var hasEnded: Bool { endedWith != nil }
 
-    func signal(_ number: Int32) { kill(pid, number) }
+    var pid: pid_t { child.pid }
+
+    func signal(_ number: Int32) { child.signal(number) }
 
     /// Waits for its end: the exit status, or the signal with a minus; nil when it does not end.
     func waitForEnd(_ seconds: Double = patience) -> Int32? {

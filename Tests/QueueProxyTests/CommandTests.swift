@@ -1,4 +1,5 @@
 import Foundation
+import TestProcess
 import Testing
 
 @testable import QueueProxy
@@ -66,16 +67,7 @@ import Testing
             for _ in 0..<3 { root.deleteLastPathComponent() }
             folder = root.path + "/.build/debug"
         }
-        let process = Process(), output = Pipe(), errors = Pipe()
-        process.executableURL = URL(fileURLWithPath: folder + "/martlet-queue")
-        process.arguments = arguments
-        process.environment = environment
-        (process.standardOutput, process.standardError) = (output, errors)
-        try process.run()
-        let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        let problems = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        process.waitUntilExit()
-        return (process.terminationStatus, text, problems)
+        return try TestProcess.run([folder + "/martlet-queue"] + arguments, environment: environment)
     }
 
     @Test func theExecutableChecks() throws {

@@ -1,5 +1,6 @@
 import Foundation
 import Primitives
+import TestProcess
 import Testing
 
 @testable import QueueProxy
@@ -113,14 +114,8 @@ import Testing
         defer { try? FileManager.default.removeItem(at: input) }
         let lines = texts.map { $0.utf8.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() + "\n" }
         try Data(lines.joined().utf8).write(to: input)
-        let python = Process(), output = Pipe()
-        python.executableURL = URL(fileURLWithPath: "/usr/bin/python3")
-        python.arguments = ["-c", script]
-        python.standardInput = try FileHandle(forReadingFrom: input)
-        python.standardOutput = output
-        try python.run()
-        let verdicts = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        python.waitUntilExit()
+        let file = try FileHandle(forReadingFrom: input)
+        let verdicts = try TestProcess.run(["/usr/bin/python3", "-c", script], input: file.fileDescriptor).output
         let expected = verdicts.split(separator: "\n").map { $0 == "1" }
         try #require(expected.count == texts.count)
         for (text, isJSON) in zip(texts, expected) {

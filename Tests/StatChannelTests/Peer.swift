@@ -1,6 +1,7 @@
 import EventLoop
 import Foundation
 import Primitives
+import TestProcess
 
 @testable import StatChannel
 
@@ -26,8 +27,8 @@ extension Loop {
 final class Peer {
     static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path + "/Peers"
 
-    private let process = Process()
-    private let input = Pipe(), output = Pipe()
+    private let process: TestProcess
+    private let input: TestPipe, output: TestPipe
     private let loop: Loop
     private var watch: Loop.WatchToken?
     private var partial = ""
@@ -41,20 +42,20 @@ final class Peer {
 
     init(_ program: String, _ arguments: [String], loop: Loop) throws {
         self.loop = loop
-        process.executableURL = URL(fileURLWithPath: program)
-        process.arguments = arguments
-        (process.standardInput, process.standardOutput, process.standardError) = (input, output, output)
-        try process.run()
-        watch = try loop.watch(output.fileHandleForReading.fileDescriptor, .readable) { [weak self] _ in self?.read() }
+        (input, output) = (try TestPipe(), try TestPipe())
+        process = try TestProcess(
+            [program] + arguments, input: input.readEnd, output: output.writeEnd, errors: output.writeEnd)
+        input.closeReadEnd()
+        output.closeWriteEnd()
+        watch = try loop.watch(output.readEnd, .readable) { [weak self] _ in self?.read() }
     }
 
     deinit {
         if let watch { loop.unwatch(watch) }
-        if process.isRunning { process.terminate() }
     }
 
     private func read() {
-        let bytes = output.fileHandleForReading.availableData
+        let bytes = output.read()
         if bytes.isEmpty {
             if let watch { loop.unwatch(watch) }
             watch = nil
@@ -66,7 +67,7 @@ final class Peer {
     }
 
     /// Writes one line to it.
-    func tell(_ line: String) { input.fileHandleForWriting.write(Data("\(line)\n".utf8)) }
+    func tell(_ line: String) { input.write("\(line)\n") }
 
     /// Whether it has closed its output: it is at its end.
     var isOver: Bool { watch == nil }
@@ -74,8 +75,7 @@ final class Peer {
     /// The status of a program that has ended; the loop turns until then.
     func end() -> Int32? {
         guard loop.until({ self.isOver }) else { return nil }
-        process.waitUntilExit()
-        return process.terminationStatus
+        return process.waitForEnd()
     }
 
     /// Waits for one more line that begins with `words` than there were at `mark`.

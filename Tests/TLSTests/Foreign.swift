@@ -1,60 +1,36 @@
 import Glibc
+import TestProcess
 
 /// A foreign program with its pipes, and a socket on the loopback. Everything has a deadline.
 final class Foreign {
-    private var pid: pid_t = 0
-    private let input: Int32
-    private let output: Int32
+    private let child: TestProcess
+    private let input: TestPipe
+    private let output: TestPipe
     private var text: [UInt8] = []
-    private var status: Int32?
 
     /// Starts `openssl` with these arguments; its output and errors come in one stream.
     init?(_ arguments: [String]) {
-        var stdin: [Int32] = [0, 0]
-        var stdout: [Int32] = [0, 0]
-        guard pipe(&stdin) == 0, pipe(&stdout) == 0 else { return nil }
-        // Nothing else starts programs meanwhile.
-        for fd in stdin + stdout { _ = fcntl(fd, F_SETFD, FD_CLOEXEC) }
-        (input, output) = (stdin[1], stdout[0])
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_adddup2(&actions, stdin[0], 0)
-        posix_spawn_file_actions_adddup2(&actions, stdout[1], 1)
-        posix_spawn_file_actions_adddup2(&actions, stdout[1], 2)
-        var words: [UnsafeMutablePointer<CChar>?] = (["openssl"] + arguments).map { strdup($0) } + [nil]
-        defer { for word in words { free(word) } }
-        var environment: [UnsafeMutablePointer<CChar>?] = [nil]
-        let result = posix_spawnp(&pid, "openssl", &actions, nil, &words, &environment)
-        close(stdin[0])
-        close(stdout[1])
-        guard result == 0 else { return nil }
+        guard let input = try? TestPipe(), let output = try? TestPipe(),
+            let child = try? TestProcess(
+                ["openssl"] + arguments, environment: [:], input: input.readEnd, output: output.writeEnd,
+                errors: output.writeEnd)
+        else { return nil }
+        input.closeReadEnd()
+        output.closeWriteEnd()
+        (self.child, self.input, self.output) = (child, input, output)
     }
 
-    deinit {
-        close(input)
-        close(output)
-        if status == nil {
-            kill(pid, SIGKILL)
-            waitpid(pid, nil, 0)
-        }
-    }
-
-    func type(_ line: String) {
-        var line = line
-        line.withUTF8 { _ = write(input, $0.baseAddress, $0.count) }
-    }
+    func type(_ line: String) { input.write(line) }
 
     /// Everything it has said, read until `word` has come, its end, or the deadline.
     func output(until word: String?, by deadline: Deadline) -> String {
         while true {
             let said = String(decoding: text, as: UTF8.self)
             if let word, said.contains(word) { return said }
-            guard deadline.waitReadable(output) else { return said }
-            var bytes = [UInt8](repeating: 0, count: 4096)
-            let count = read(output, &bytes, bytes.count)
-            guard count > 0 else { return said }
-            text += bytes[..<count]
+            guard deadline.waitReadable(output.readEnd) else { return said }
+            let more = output.read()
+            guard !more.isEmpty else { return said }
+            text += more
         }
     }
 
@@ -62,10 +38,8 @@ final class Foreign {
     func exitStatus(by deadline: Deadline) -> Int32? {
         _ = output(until: nil, by: deadline)
         guard !deadline.hasPassed else { return nil }
-        var raw: Int32 = 0
-        guard waitpid(pid, &raw, 0) == pid else { return nil }
-        status = raw
-        return raw & 0x7F == 0 ? raw >> 8 & 0xFF : nil
+        let status = child.waitForEnd()
+        return status >= 0 ? status : nil
     }
 }
 

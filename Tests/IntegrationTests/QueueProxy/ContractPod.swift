@@ -70,10 +70,13 @@ final class ContractPod: @unchecked Sendable {  // constants, and processes that
         return (process, try process.announcedPort())
     }
 
-    /// A port nobody uses, outside of the range the kernel chooses from.
+    /// Outside of the range the kernel chooses from, each once in a run of the tests.
+    private static let ports = Mutex<ArraySlice<UInt16>>((18_000..<32_000).shuffled()[...])
+
+    /// A port nobody uses.
     static func freePort() throws -> UInt16 {
-        for _ in 0..<100 {
-            let port = UInt16.random(in: 18_000..<32_000), fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        while let port = ports.withLock({ $0.popFirst() }) {
+            let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | O_CLOEXEC, 0)
             defer { close(fd) }
             var address = sockaddr_in()
             address.sin_family = sa_family_t(AF_INET)

@@ -45,12 +45,7 @@ final class PlayedContainer: @unchecked Sendable {  // what changes is guarded b
             while true {
                 var wanted = pollfd(fd: fd, events: Int16(POLLIN), revents: 0)
                 guard poll(&wanted, 1, -1) == 1 || errno == EINTR else { return }
-                // No process may be started before the new descriptor is marked, or it would keep it open.
-                let accepted = Martlet.spawning.withLock {
-                    let accepted = accept(fd, nil, nil)
-                    if accepted >= 0 { _ = fcntl(accepted, F_SETFD, FD_CLOEXEC) }
-                    return accepted
-                }
+                let accepted = accept(fd, nil, nil)
                 if accepted < 0, errno == EINTR || errno == ECONNABORTED || errno == EAGAIN { continue }
                 guard accepted >= 0 else { return }
                 condition.withLock { connections += 1 }
