@@ -33,6 +33,16 @@ enum OptionValue {
         problems.append("\(option) \(text): no address; expected ADDRESS:PORT, :PORT or PORT, as \(example)")
         return nil
     }
+
+    /// Places of one process: the kernel would share one port between two of them.
+    static func checkDistinct(_ places: [(option: String, address: SocketAddress?)], _ problems: inout [String]) {
+        for (index, (option, address)) in places.enumerated() {
+            guard let address, address.port != 0 else { continue }
+            for (earlier, other) in places[..<index] where other == address {
+                problems.append("\(option) \(address): the same as \(earlier); each needs an address of its own")
+            }
+        }
+    }
 }
 
 /// Says that an address cannot be bound, and which options choose another one.

@@ -24,37 +24,7 @@ struct RunCommand: ParsableCommand {
             Changed files and SIGHUP apply anew; SIGTERM drains and ends.
             """)
 
-    @Option(
-        name: .long, help: ArgumentHelp("Where clients connect: ADDRESS:PORT, :PORT or PORT.", valueName: "ADDR"))
-    var http = "127.0.0.1:8080"
-
-    @Option(
-        name: .long,
-        help: ArgumentHelp(
-            "Where clients connect with TLS as well: ADDRESS:PORT, :PORT or PORT (default: nowhere).",
-            valueName: "ADDR"))
-    var https: String?
-
-    @Option(
-        name: .long,
-        help: ArgumentHelp(
-            "Certificates for --https: tls.crt and tls.key, and NAME.crt with NAME.key for further hosts. Watched.",
-            valueName: "DIR"))
-    var certs: String?
-
-    @Flag(name: .long, help: "Answer requests at --http with a redirect to --https.")
-    var redirectHttps = false
-
-    @Flag(name: .customLong("no-session-tickets"), help: "Every connection at --https makes a full handshake.")
-    var withoutSessionTickets = false
-
-    @Option(name: .long, help: ArgumentHelp("Data-plane threads (default: one a core).", valueName: "N"))
-    var workers: Int?
-
-    @Option(
-        name: .long,
-        help: ArgumentHelp("How long requests may still take after SIGTERM.", valueName: "SECONDS"))
-    var drainDeadline = 30.0
+    @OptionGroup var serving: ServingFlags
 
     @Option(name: .long, help: "Domain of the services' hosts.")
     var domain = "localhost"
@@ -70,13 +40,7 @@ struct RunCommand: ParsableCommand {
 
     @OptionGroup var manifests: ManifestOptions
 
-    @Option(name: .long, help: "Access log on standard output: envoy, common, combined, json or off.")
-    var accessLog = "envoy"
-
     @OptionGroup var ownLog: LogOptions
-
-    @Flag(name: .long, help: "Believe X-Forwarded-* and X-Request-Id from clients: another proxy stands in front.")
-    var trustForwarded = false
 
     @Argument(
         parsing: .remaining,
@@ -101,20 +65,15 @@ struct RunCommand: ParsableCommand {
     private func resolved() throws -> AllInOneOptions {
         var options = AllInOneOptions()
         var problems: [String] = []
-        if let address = OptionValue.address("--http", http, example: "127.0.0.1:8080", &problems) {
-            options.serving.http = address
-        }
-        addHTTPS(to: &options, &problems)
+        serving.apply(to: &options.serving, &problems)
+        OptionValue.checkDistinct(
+            [("--http", options.serving.http), ("--https", options.serving.https)], &problems)
+        if let certs = serving.certs { options.certificates = .folder(certs) }
+        options.redirectsToHTTPS = serving.redirectHttps
         checkSplit(&problems)
-        if let workers, let count = OptionValue.workers(workers, &problems) { options.serving.workers = count }
-        if let format = OptionValue.accessLog(accessLog, &problems) { options.serving.accessLog = format }
         ownLog.check(&problems)
         manifests.apply(to: &options, &problems)
-        if let milliseconds = OptionValue.drainDeadline(seconds: drainDeadline, &problems) {
-            options.serving.drainDeadlineMilliseconds = milliseconds
-        }
         options.control.domain = domain
-        options.serving.trustsForwarded = trustForwarded
         addWorkload(to: &options, &problems)
         guard problems.isEmpty else { throw ValidationError(problems.joined(separator: "\n")) }
         return options
@@ -134,45 +93,17 @@ struct RunCommand: ParsableCommand {
         if manifests.allowZeroInitialScale { split.configAutoscaler.append("allow-zero-initial-scale=true") }
         split.logLevel = ownLog.logLevel
         split.logForm = ownLog.log
-        split.ingressArguments = [
-            "--http", http, "--access-log", accessLog, "--drain-deadline", "\(drainDeadline)", "--workers",
-            "\(options.serving.workers)",
-        ]
-        if let https {
-            split.ingressArguments += ["--https", https]
+        split.ingressArguments = serving.words + ["--workers", "\(options.serving.workers)"]
+        if serving.https != nil {
             // The authority has been opened here, and made if there was none; the ingress signs what it serves.
-            split.ingressArguments += certs.map { ["--certs", $0] } ?? ["--local-authority", domain]
+            split.ingressArguments += serving.certs.map { ["--certs", $0] } ?? ["--local-authority", domain]
         }
-        if redirectHttps { split.ingressArguments.append("--redirect-https") }
-        if withoutSessionTickets { split.ingressArguments.append("--no-session-tickets") }
-        if trustForwarded { split.ingressArguments.append("--trust-forwarded") }
         do {
             return try SplitRun(options, split: split, logger: logger)
         } catch {
             complain("error: \(error)")
             throw ExitCode(ExitCodes.failure)
         }
-    }
-
-    private func addHTTPS(to options: inout AllInOneOptions, _ problems: inout [String]) {
-        guard let https else {
-            if certs != nil { problems.append("--certs: nothing uses it; give --https ADDR too") }
-            if redirectHttps {
-                problems.append("--redirect-https: there is no place to redirect to; give --https ADDR")
-            }
-            if withoutSessionTickets { problems.append("--no-session-tickets: nothing uses it; give --https ADDR too") }
-            return
-        }
-        if let address = OptionValue.address("--https", https, example: "127.0.0.1:8443", &problems) {
-            options.serving.https = address
-            // The kernel would share one port between both.
-            if address == options.serving.http, address.port != 0 {
-                problems.append("--https \(https): the same as --http; each needs an address of its own")
-            }
-        }
-        if let certs { options.certificates = .folder(certs) }
-        options.redirectsToHTTPS = redirectHttps
-        options.serving.issuesSessionTickets = !withoutSessionTickets
     }
 
     private func addWorkload(to options: inout AllInOneOptions, _ problems: inout [String]) {

@@ -350,7 +350,7 @@ import Testing
 
     @Test(arguments: [
         (["run", "--https", "nonsense", "-"], "--https nonsense: no address"),
-        (["run", "--http", ":81", "--https", ":81", "-"], "--https :81: the same as --http"),
+        (["run", "--http", ":81", "--https", ":81", "-"], "--https 0.0.0.0:81: the same as --http"),
         (["run", "--certs", "x", "-"], "--certs: nothing uses it; give --https ADDR too"),
         (["run", "--redirect-https", "-"], "--redirect-https: there is no place to redirect to"),
         (["run", "--no-session-tickets", "-"], "--no-session-tickets: nothing uses it"),
