@@ -16,9 +16,6 @@ public final class ActivatorCertificates {
         public let problems: [String]
     }
 
-    /// How long until a ticket key that could not be made is tried again, in milliseconds.
-    static let ticketRetryMilliseconds: UInt64 = 60_000
-
     /// The keys of session tickets, shared by the workers. Renewed on the loop of the activator that uses this.
     public let tickets: TicketKeyRing
     /// What the listener with TLS serves; nil: there is no such listener.
@@ -122,22 +119,8 @@ extension Activator {
     public func use(_ certificates: ActivatorCertificates) {
         context.security = { certificates.security($0) }
         lookLater(certificates)
-        renewLater(certificates.tickets)
-    }
-
-    private func renewLater(_ tickets: TicketKeyRing) {
-        loop.at(tickets.deadline) { [weak self] in self?.renew(tickets) }
-    }
-
-    private func renew(_ tickets: TicketKeyRing) {
-        do throws(TLSSetupFailure) {
-            if try tickets.timeout(now: loop.now) { logger.debug("session ticket key rotated") }
-            renewLater(tickets)
-        } catch {
-            logger.error("session ticket key not rotated; trying again", metadata: ["problem": "\(error)"])
-            loop.after(milliseconds: ActivatorCertificates.ticketRetryMilliseconds) { [weak self] in
-                self?.renew(tickets)
-            }
+        certificates.tickets.renew(on: loop) { [logger] problem in
+            logger.error("session ticket key not rotated; trying again", metadata: ["problem": "\(problem)"])
         }
     }
 

@@ -49,11 +49,17 @@ final class CertificateWatch {
 
     /// Compares each `milliseconds` from now on; `publish` gets what is to be served instead.
     func begin(on loop: Loop, milliseconds: UInt64, publish: @escaping (CertificateSet) -> Void) {
+        lookLater(on: loop, milliseconds, publish)
+        tickets.renew(on: loop) { [log] problem in
+            log.write(.error, "session ticket key not rotated; trying again", [("error", "\(problem)")])
+        }
+    }
+
+    private func lookLater(on loop: Loop, _ milliseconds: UInt64, _ publish: @escaping (CertificateSet) -> Void) {
         loop.after(milliseconds: milliseconds) { [weak self, unowned loop] in
             guard let self else { return }
             if look() { publish(set) }
-            rotateTickets()
-            begin(on: loop, milliseconds: milliseconds, publish: publish)
+            lookLater(on: loop, milliseconds, publish)
         }
     }
 
@@ -76,14 +82,6 @@ final class CertificateWatch {
         set = loaded.set
         log.write(.info, Self.reloadedMessage)
         return true
-    }
-
-    private func rotateTickets() {
-        do throws(TLSSetupFailure) {
-            _ = try tickets.timeout(now: MonotonicClock.now())
-        } catch {
-            log.write(.error, "session ticket key not rotated", [("error", "\(error)")])
-        }
     }
 
     private static func load(

@@ -69,7 +69,9 @@ final class CertificateKeeper {
         }
         remind()
         armRound()
-        armTickets()
+        tickets.renew(on: loop) { [logger] problem in
+            logger.error("session ticket key not rotated; trying again", metadata: ["problem": "\(problem)"])
+        }
     }
 
     /// Reads or signs anew, on SIGHUP.
@@ -199,21 +201,5 @@ final class CertificateKeeper {
         var text = news.prefix(Self.hostsNamed).joined(separator: ", ")
         if news.count > Self.hostsNamed { text += " and \(news.count - Self.hostsNamed) more" }
         logger.warning("no certificate names these hosts", metadata: ["hosts": "\(text)"])
-    }
-
-    // MARK: Tickets
-
-    private func armTickets() {
-        loop.at(tickets.deadline) { [weak self] in self?.rotateTickets() }
-    }
-
-    private func rotateTickets() {
-        do throws(TLSSetupFailure) {
-            if try tickets.timeout(now: loop.now) { logger.debug("session ticket key rotated") }
-            armTickets()
-        } catch {
-            logger.error("session ticket key not rotated; trying again", metadata: ["problem": "\(error)"])
-            loop.after(milliseconds: 60_000) { [weak self] in self?.rotateTickets() }
-        }
     }
 }
