@@ -57,7 +57,8 @@ def takes_part(name, scenario):
 @contextlib.contextmanager
 def started(name, scenario, tools, martlet):
     """The proxy, answering: its worker's id, the ids of the processes that belong to the measurement, and the outcome
-    of its start: milliseconds to its first answer. Without a proxy it is the application that answers."""
+    of its start: milliseconds to its first answer, and those of CPU time that its worker and the worker's master have
+    used by then. Without a proxy it is the application that answers."""
     folder = machine.RUN / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -84,11 +85,12 @@ def started(name, scenario, tools, martlet):
         else:
             machine.wait_for_answer(PROXY_PORT, HOST)
         took = (time.monotonic() - begun) * 1e3
+        worker = machine.child_ids(proxy.pid)[0] if candidate.has_master else proxy.pid
+        used = sum(machine.cpu_seconds(pid) for pid in {proxy.pid, worker}) * 1e3
         if scenario.entry == "tls":
             machine.wait_for_answer(candidate.entries["tls"], HOST, has_tls=True)
-        worker = machine.child_ids(proxy.pid)[0] if candidate.has_master else proxy.pid
         known |= {proxy.pid, worker, *machine.child_ids(proxy.pid)}
-        yield worker, known, {"cost": took, **disturbance.so_far(known)}
+        yield worker, known, {"cost": took, "start_cpu_ms": used, **disturbance.so_far(known)}
 
 
 def measure_load(worker, known, scenario, target, seconds):
@@ -241,8 +243,8 @@ LOAD_FIGURES = {"requests/s": ("rate", 0), "p50 µs": ("p50", 0), "p99 µs": ("p
                 "RSS MiB": ("rss_mib", 1), "busy": ("busy", 2), "others": ("foreign", 2), "stolen": ("stolen", 2)}
 IDLE_FIGURES = {"PSS KiB": ("pss_kib", 2), "connections": ("connections", 0), "RSS before, MiB": ("before_mib", 1),
                 "RSS held, MiB": ("held_mib", 1)}
-START_FIGURES = {"RSS MiB": ("rss_mib", 1), "anonymous MiB": ("anonymous_mib", 1), "program MiB": ("program_mib", 1),
-                 "idle CPU ‰": ("idle_permille", 2), "stolen": ("stolen", 2)}
+START_FIGURES = {"CPU ms": ("start_cpu_ms", 1), "RSS MiB": ("rss_mib", 1), "anonymous MiB": ("anonymous_mib", 1),
+                 "program MiB": ("program_mib", 1), "idle CPU ‰": ("idle_permille", 2), "stolen": ("stolen", 2)}
 PACED_FIGURES = {"added p50 µs": ("added_p50", 0), "added p99 µs": ("added_p99", 0),
                  "added p99.9 µs": ("added_p999", 0),
                  "p50 µs": ("p50", 0), "p99 µs": ("p99", 0), "p99.9 µs": ("p999", 0), "busy": ("busy", 2),
