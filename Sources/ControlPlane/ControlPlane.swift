@@ -38,7 +38,9 @@ public final class ControlPlane {
     let platform: any PodPlatform
     let options: ControlPlaneOptions
     let budget: WaitBudget
-    var endpointNumbers = EndpointNumbers()
+    private var endpointNumbers = EndpointNumbers()
+    /// Whose an endpoint is, by its number, from its making until it has gone.
+    private var endpointOwners: [Int: RevisionController] = [:]
     var store = ServiceStore()
     /// Every living revision by its unique number.
     var revisions: [UInt64: RevisionController] = [:]
@@ -144,7 +146,7 @@ public final class ControlPlane {
             switch event {
             case .demand(let target): controller(of: target)?.demanded()
             case .suspect(let target, let endpoint): controller(of: target)?.suspected(endpoint)
-            case .idle(let endpoint): endpointBecameIdle(endpoint)
+            case .idle(let endpoint): endpointOwners[endpoint.id]?.endpointIsIdle(endpoint)
             case .report(let worker, let reports):
                 take(reports)
                 reportAnswered(by: worker)
@@ -185,8 +187,17 @@ public final class ControlPlane {
         revisions[target.id]
     }
 
-    private func endpointBecameIdle(_ endpoint: Endpoint) {
-        for revision in revisions.values where revision.endpointIsIdle(endpoint) { return }
+    func makeEndpoint(_ address: EndpointAddress, concurrency: Int, owner: RevisionController) -> Endpoint {
+        let endpoint = Endpoint(id: endpointNumbers.take(), address: address, concurrency: concurrency)
+        endpointOwners[endpoint.id] = owner
+        return endpoint
+    }
+
+    /// An endpoint serves nothing any more and will get nothing.
+    func forget(_ endpoint: Endpoint) {
+        endpointOwners[endpoint.id] = nil
+        workers.post(.forget(endpoint))
+        endpointNumbers.give(endpoint.id)
     }
 
     /// Sends slots to the workers whose requests got them.

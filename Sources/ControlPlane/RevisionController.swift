@@ -243,25 +243,19 @@ final class RevisionController {
         }
         let change = target.gate.setEndpoints(staying.sorted { $0.0 < $1.0 }.map(\.1))
         plane.deliver(change.grants, of: target)
-        for endpoint in change.idle { _ = endpointIsIdle(endpoint) }
+        for endpoint in change.idle { endpointIsIdle(endpoint) }
     }
 
-    /// A retired endpoint has answered its last request. False if it is none of ours.
-    func endpointIsIdle(_ endpoint: Endpoint) -> Bool {
-        guard let handle = pods.first(where: { $0.value.endpoint === endpoint })?.key else { return false }
+    /// A retired endpoint has answered its last request.
+    func endpointIsIdle(_ endpoint: Endpoint) {
+        guard let handle = pods.first(where: { $0.value.endpoint === endpoint })?.key else { return }
         if pods[handle]?.isLeaving == true { stop(handle) }
-        return true
     }
 
     /// A worker could not connect; the endpoint is suspended until the platform has looked.
     func suspected(_ endpoint: Endpoint) {
         guard let handle = pods.first(where: { $0.value.endpoint === endpoint })?.key else { return }
         plane.platform.recheck(handle)
-    }
-
-    private func forget(_ endpoint: Endpoint) {
-        plane.workers.post(.forget(endpoint))
-        plane.endpointNumbers.give(endpoint.id)
     }
 
     // MARK: What happens to pods
@@ -295,8 +289,7 @@ final class RevisionController {
         }
         dropEndpoint(of: handle)
         let concurrency = object.template.containerConcurrency
-        pod.endpoint = Endpoint(
-            id: plane.endpointNumbers.take(), address: .loopback(port: port), concurrency: concurrency)
+        pod.endpoint = plane.makeEndpoint(.loopback(port: port), concurrency: concurrency, owner: self)
         pod.failures = 0
         pods[handle] = pod
         startBackOffMilliseconds = 1_000
@@ -319,7 +312,7 @@ final class RevisionController {
         guard let endpoint = pods[handle]?.endpoint else { return }
         pods[handle]?.endpoint = nil
         updateEndpoints()
-        forget(endpoint)
+        plane.forget(endpoint)
     }
 
     private func podExited(_ handle: PodHandle, _ status: String, _ lines: [String], _ restart: UInt64?) {
@@ -380,7 +373,7 @@ final class RevisionController {
         if let endpoint = pods[handle]?.endpoint {
             pods[handle]?.endpoint = nil
             updateEndpoints()
-            forget(endpoint)
+            plane.forget(endpoint)
         }
         pods[handle] = nil
         plane.podOwners[handle] = nil
