@@ -43,6 +43,16 @@ class Exchange:
     def __init__(self, protocol, line, head):
         self.protocol, self.line, self.head, self.trailers = protocol, line, head, []
         self.gone = asyncio.get_running_loop().create_future()
+        self.is_counted = urlsplit("//pod" + (line[1] or "/")).path != "/stats"
+        if self.is_counted:
+            stats["requests"] += 1
+            stats["in_flight"] += 1
+            stats["max_in_flight"] = max(stats["max_in_flight"], stats["in_flight"])
+
+    def leave(self):
+        """At once when its end is heard of, before what else has come with that: a task would see it later."""
+        stats["in_flight"] -= self.is_counted
+        self.is_counted = False
 
     @property
     def method(self):
@@ -106,6 +116,7 @@ class HTTP1(Exchange):
 
         async def look():
             if not await self.reader.read(1) and not self.gone.done():
+                self.leave()
                 self.gone.set_result(None)
 
         self.watcher = asyncio.ensure_future(look())
@@ -229,6 +240,7 @@ class Connection2:
             raise Gone
 
     def lose(self, exchange):
+        exchange.leave()
         if not exchange.gone.done():
             exchange.gone.set_result(None)
         exchange.parts.put_nowait((None, 0))
@@ -331,14 +343,11 @@ async def answer(exchange, path, query):
 
 
 async def serve(exchange):
-    """Answers one request and counts it. Returns whether the connection may go on."""
+    """Answers one request. Returns whether the connection may go on."""
     parts = urlsplit("//pod" + (exchange.line[1] or "/"))
     if parts.path == "/stats":
         await exchange.respond(200, json.dumps(stats).encode())
         return True
-    stats["requests"] += 1
-    stats["in_flight"] += 1
-    stats["max_in_flight"] = max(stats["max_in_flight"], stats["in_flight"])
     try:
         if parts.path in ("/report", "/echo"):
             await {"/report": report, "/echo": echo}[parts.path](exchange)
@@ -352,7 +361,7 @@ async def serve(exchange):
         stats["cancelled"] += 1
         return False
     finally:
-        stats["in_flight"] -= 1
+        exchange.leave()
 
 
 async def serve1(reader, writer, data):
