@@ -49,9 +49,9 @@ class Exchange:
             stats["in_flight"] += 1
             stats["max_in_flight"] = max(stats["max_in_flight"], stats["in_flight"])
 
-    def leave(self):
-        """At once when its end is heard of, before what else has come with that: a task would see it later."""
+    def leave(self, is_cancelled=False):
         stats["in_flight"] -= self.is_counted
+        stats["cancelled"] += self.is_counted and is_cancelled
         self.is_counted = False
 
     @property
@@ -116,7 +116,6 @@ class HTTP1(Exchange):
 
         async def look():
             if not await self.reader.read(1) and not self.gone.done():
-                self.leave()
                 self.gone.set_result(None)
 
         self.watcher = asyncio.ensure_future(look())
@@ -240,7 +239,7 @@ class Connection2:
             raise Gone
 
     def lose(self, exchange):
-        exchange.leave()
+        exchange.leave(is_cancelled=True)  # now: its task hears of it after what has come with that has begun
         if not exchange.gone.done():
             exchange.gone.set_result(None)
         exchange.parts.put_nowait((None, 0))
@@ -358,7 +357,7 @@ async def serve(exchange):
             await answer(exchange, parts.path, parse_qs(parts.query))
         return True
     except (Gone, ConnectionError, asyncio.IncompleteReadError):
-        stats["cancelled"] += 1
+        exchange.leave(is_cancelled=True)
         return False
     finally:
         exchange.leave()
