@@ -345,8 +345,10 @@ async def serve(exchange):
     """Answers one request. Returns whether the connection may go on."""
     parts = urlsplit("//pod" + (exchange.line[1] or "/"))
     if parts.path == "/stats":
-        await exchange.respond(200, json.dumps(stats).encode())
-        return True
+        # Its connection ends, as its body is not looked for; whoever would use it again must be told.
+        ending = [("connection", "close")] * (exchange.protocol == "HTTP/1.1")
+        await exchange.respond(200, json.dumps(stats).encode(), ending)
+        return False
     try:
         if parts.path in ("/report", "/echo"):
             await {"/report": report, "/echo": echo}[parts.path](exchange)
