@@ -11,6 +11,8 @@ public final class TestPipe {
         guard pipe(&ends) == 0 else {
             throw TestProcess.Failure(description: "pipe: \(String(cString: strerror(errno)))")
         }
+        // What the code under test starts by itself must not hold it open.
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         (readEnd, writeEnd) = (ends[0], ends[1])
     }
 
